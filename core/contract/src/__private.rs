@@ -1,0 +1,33 @@
+//! What generated code names, beside the public items. Not public API.
+
+pub use inventory;
+
+use crate::delivery::Delivery;
+use crate::error::BoxError;
+use crate::extract::Rejection;
+use crate::reply::Reply;
+
+/// The reply for a delivery of which an argument could not be made.
+///
+/// # Errors
+/// If that is a failed attempt.
+pub fn rejected(delivery: &Delivery, rejection: Rejection) -> Result<Reply, BoxError> {
+    match rejection {
+        Rejection::Dead(reason, error) => {
+            delivery.reject(0, reason, error);
+            finish(delivery, Ok(Reply::ack()))
+        }
+        Rejection::Failed(error) => Err(error),
+    }
+}
+
+/// Adds what was given up on the way to the handler's reply.
+///
+/// # Errors
+/// Those of the handler.
+pub fn finish(delivery: &Delivery, reply: Result<Reply, BoxError>) -> Result<Reply, BoxError> {
+    reply.map(|mut reply| {
+        reply.rejected = delivery.take_rejected();
+        reply
+    })
+}

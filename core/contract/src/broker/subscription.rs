@@ -1,0 +1,327 @@
+//! Reading: credit out, deliveries in, settlement out.
+
+use std::fmt;
+use std::pin::Pin;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_core::Stream;
+
+use crate::delivery::Incoming;
+use crate::error::Error;
+use crate::message::Topic;
+use crate::position::{Epoch, PartId, Position};
+use crate::publish::BoxFuture;
+
+/// What to read.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SubscribeSpec {
+    /// The group.
+    pub group: String,
+    /// The topics. Several only where handlers share a lane, or a group's place for retries is read too; partitions of equal
+    /// number are then assigned together.
+    pub topics: Vec<Topic>,
+    /// Where a new group begins.
+    pub start: Start,
+    /// Where to stop: read what is there now, then end the stream.
+    pub until_end: bool,
+    /// Whether this subscription gets every message, by itself, without a group that outlives it.
+    pub broadcast: bool,
+    /// Whether partitions need one owner each, because keys are handled in order.
+    pub ordered: bool,
+}
+
+impl SubscribeSpec {
+    /// Reads `topics` for `group`, in order, from the earliest message.
+    #[must_use]
+    pub fn new(group: impl Into<String>, topics: Vec<Topic>) -> Self {
+        Self { group: group.into(), topics, start: Start::Earliest, until_end: false, broadcast: false, ordered: true }
+    }
+}
+
+/// Where a group begins that the broker does not know yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Start {
+    /// At the oldest message there is.
+    #[default]
+    Earliest,
+    /// At what is published from now on.
+    New,
+    /// At this position in every partition.
+    At(Position),
+    /// At the first message that was published at this time or later.
+    Time(SystemTime),
+}
+
+/// A subscription: what comes in, and how to steer it.
+///
+/// Dropping both parts ends it without settling anything.
+#[non_exhaustive]
+pub struct Subscription {
+    /// What happens, in order. Ends when the subscription is closed, or at the marked end.
+    pub events: Pin<Box<dyn Stream<Item = SubscriptionEvent> + Send>>,
+    /// How to steer it.
+    pub control: Box<dyn SubscriptionControl>,
+}
+
+impl Subscription {
+    /// A subscription of these parts.
+    #[must_use]
+    pub fn new(events: Pin<Box<dyn Stream<Item = SubscriptionEvent> + Send>>, control: Box<dyn SubscriptionControl>) -> Self {
+        Self { events, control }
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Subscription")
+    }
+}
+
+/// What happens to a subscription.
+///
+/// For each partition: `Assigned`, then any number of `Deliveries` and `Renewed` of that epoch, then `Lost`, or `Revoking` and,
+/// once [`SubscriptionControl::revoked`] was called or its time is over, the end of the epoch. Positions of first deliveries
+/// rise within an epoch; a redelivery may come at any time.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SubscriptionEvent {
+    /// A partition is ours.
+    Assigned {
+        /// Names the partition from here on.
+        part: PartId,
+        /// The topic.
+        topic: Topic,
+        /// The partition's number.
+        partition: u32,
+        /// The generation.
+        epoch: Epoch,
+        /// For how long, unless renewed; counted from now. `None` where the broker fences by itself.
+        term: Option<Duration>,
+        /// What is known of work that was done before.
+        resume: Resume,
+    },
+    /// Messages of one partition, in order, within the credit that was granted to it.
+    Deliveries(Deliveries),
+    /// The partition is ours for `term` more, counted from now.
+    Renewed {
+        /// The partition.
+        part: PartId,
+        /// The generation.
+        epoch: Epoch,
+        /// For how long.
+        term: Duration,
+    },
+    /// The partition is wanted elsewhere: finish what runs, settle it, then call [`SubscriptionControl::revoked`].
+    Revoking {
+        /// The partition.
+        part: PartId,
+        /// The generation that ends.
+        epoch: Epoch,
+        /// How long there is for it.
+        within: Duration,
+    },
+    /// The partition is gone: nothing of this epoch can be settled any more.
+    Lost {
+        /// The partition.
+        part: PartId,
+        /// The generation that ended.
+        epoch: Epoch,
+    },
+    /// The connection is gone, and with it every partition; the adapter is trying to get back.
+    Interrupted(Error),
+    /// The connection is back; assignments follow.
+    Resumed,
+    /// The broker discarded messages before we had them.
+    Gap {
+        /// The partition.
+        part: PartId,
+        /// The first position that is missing.
+        from: Position,
+        /// The first position that is there again.
+        to: Position,
+    },
+}
+
+/// Messages of one partition.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Deliveries {
+    /// The partition.
+    pub part: PartId,
+    /// The generation.
+    pub epoch: Epoch,
+    /// The messages, in order.
+    pub messages: Vec<Incoming>,
+}
+
+impl Deliveries {
+    /// Messages of one partition, in order.
+    #[must_use]
+    pub fn new(part: PartId, epoch: Epoch, messages: Vec<Incoming>) -> Self {
+        Self { part, epoch, messages }
+    }
+}
+
+/// What an adapter knows, when a partition is assigned, of work that was done before.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Resume {
+    /// Whether the last owner ended without giving the partition back. What it had been given is then suspected of having
+    /// killed it, and tried alone.
+    pub unclean: bool,
+    /// By watermark only: what the last commit said.
+    pub progress: Progress,
+}
+
+/// What a commit says beside the position: by watermark only.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// What is done above the committed position: ranges, first and last included, ascending and apart.
+    pub done: Vec<(Position, Position)>,
+    /// Attempts that failed, and deaths, of messages that are not done: ascending by position.
+    pub marks: Vec<(Position, u32, u32)>,
+}
+
+/// Says which delivery is to be settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Token {
+    /// The partition.
+    pub part: PartId,
+    /// The generation: settling with an old one answers [`Settled::Stale`].
+    pub epoch: Epoch,
+    /// The position.
+    pub position: Position,
+    /// What else the adapter needs (a reply subject, a delivery count).
+    pub tag: Bytes,
+}
+
+impl Token {
+    /// A token without a tag.
+    #[must_use]
+    pub const fn new(part: PartId, epoch: Epoch, position: Position) -> Self {
+        Self { part, epoch, position, tag: Bytes::new() }
+    }
+
+    /// The same with what the adapter needs.
+    #[must_use]
+    pub fn with_tag(mut self, tag: impl Into<Bytes>) -> Self {
+        self.tag = tag.into();
+        self
+    }
+
+    /// A token that settles nothing.
+    #[must_use]
+    pub const fn for_tests(position: Position) -> Self {
+        Self::new(PartId(0), Epoch(0), position)
+    }
+}
+
+/// How to steer a subscription. Every method may be called from any task.
+pub trait SubscriptionControl: Send + Sync {
+    /// Lets the adapter deliver `messages` more, of `bytes` more in all, from a partition of an epoch; grants add up. The last
+    /// message may go over the bytes. A grant for an epoch that is over is ignored.
+    fn grant(&self, part: PartId, epoch: Epoch, messages: u32, bytes: u64);
+
+    /// Settles deliveries. The answers are as many as the settlements, in the same order.
+    ///
+    /// # Delivery
+    /// [`Settled::Applied`] is said only of what the broker has taken, as far as it tells; where it does not confirm, of what was
+    /// handed to the connection.
+    fn settle(&self, batch: Vec<Settlement>) -> BoxFuture<'static, Vec<Settled>>;
+
+    /// Commits by watermark. The answers are as many as the commits, in the same order.
+    fn commit(&self, batch: Vec<Commit>) -> BoxFuture<'static, Vec<Settled>>;
+
+    /// Says that the drain of a revoked partition is over: everything that will be settled is settled.
+    fn revoked(&self, part: PartId, epoch: Epoch);
+
+    /// Ends the subscription: no more deliveries, partitions given back for others at once, the event stream ends. What is
+    /// not settled is delivered again. Idempotent.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the subscription ends all the same.
+    fn close(&self) -> BoxFuture<'static, ()>;
+}
+
+/// What to do with a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Settlement {
+    /// Which one.
+    pub token: Token,
+    /// What to do.
+    pub settle: Settle,
+}
+
+impl Settlement {
+    /// Do this with that delivery.
+    #[must_use]
+    pub const fn new(token: Token, settle: Settle) -> Self {
+        Self { token, settle }
+    }
+}
+
+/// What can be done with a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Settle {
+    /// It is done; never deliver it to this group again.
+    Ack,
+    /// It is not done: deliver it to this group again, not before `delay` is over.
+    Nack {
+        /// How long to wait. Only where [`Delay::Native`](super::Delay::Native) is declared may it be other than zero.
+        delay: Duration,
+        /// How many attempts of ours have failed, to be handed back with the delivery where there is a place for it.
+        attempts: u32,
+        /// Whether it keeps its place: it comes again at once and before everything behind it, with the rest of the delay in
+        /// [`Incoming::due_in`], and the next owner of its key waits. Without it, what is behind may pass.
+        hold: bool,
+    },
+    /// Its lease begins anew.
+    Extend,
+    /// It is about to be tried alone: keep in a durable place that this is the `deaths`th time, to be handed back with the
+    /// delivery if we die of it. Only where [`Capabilities::marks`](super::Capabilities::marks) is declared.
+    Mark {
+        /// How often.
+        deaths: u32,
+    },
+}
+
+/// By watermark: everything below a position is done, and this above it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Commit {
+    /// The partition.
+    pub part: PartId,
+    /// The generation.
+    pub epoch: Epoch,
+    /// The lowest position that is not done, or the one after the last that is.
+    pub upto: Position,
+    /// What is done above it, and what failed; taken at the same moment as `upto`.
+    pub progress: Progress,
+}
+
+impl Commit {
+    /// Everything below `upto` is done, and what `progress` says.
+    #[must_use]
+    pub const fn new(part: PartId, epoch: Epoch, upto: Position, progress: Progress) -> Self {
+        Self { part, epoch, upto, progress }
+    }
+}
+
+/// What became of a settlement or a commit.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Settled {
+    /// It was applied.
+    Applied,
+    /// The delivery is not ours any more: it was or will be delivered again. Not an error.
+    Stale,
+    /// The broker could not be reached, or no answer came: it may have been applied.
+    Failed(Error),
+}

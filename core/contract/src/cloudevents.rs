@@ -1,0 +1,129 @@
+//! CloudEvents 1.0 in binary mode: identity, time, and the spelling of attributes on each broker.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use uuid::Uuid;
+
+use crate::delivery::Incoming;
+use crate::names;
+
+/// The namespace of ids that are derived rather than drawn.
+const DERIVED: Uuid = Uuid::from_u128(0x9c1d_2f4e_6a57_5b0b_8f60_c0e7_0c3e_11ad);
+
+/// A new id, unique and rising with time (UUIDv7).
+#[must_use]
+pub fn new_id() -> String {
+    Uuid::now_v7().to_string()
+}
+
+/// The id of the `index`th event that `handler` returns for the message `cause`.
+///
+/// It depends on nothing else, so that a repeated attempt, on whatever process, publishes under the same id, and whoever
+/// remembers ids sees one event (UUIDv5).
+#[must_use]
+pub fn derived_id(cause: &str, group: &str, handler: &str, index: usize) -> String {
+    let mut name = String::with_capacity(cause.len() + group.len() + handler.len() + 8);
+    // The lengths keep ("a", "bc") and ("ab", "c") apart.
+    let _ = write!(name, "{}:{cause}{}:{group}{}:{handler}{index}", cause.len(), group.len(), handler.len());
+    Uuid::new_v5(&DERIVED, name.as_bytes()).to_string()
+}
+
+/// The id of a message: the one it came with, else one made of where it stands.
+pub(crate) fn identity(incoming: &Incoming) -> Cow<'_, str> {
+    match incoming.message.id() {
+        Some(id) => Cow::Borrowed(id),
+        None => Cow::Owned(format!("{}/{}/{}", incoming.message.topic(), incoming.partition, incoming.position)),
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds, as CloudEvents `time` wants it.
+#[must_use]
+pub fn rfc3339(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let seconds = since.as_secs();
+    let (year, month, day) = civil(seconds / 86_400);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
+}
+
+/// The date of a day since 1970-01-01 in the proleptic Gregorian calendar (Howard Hinnant, "chrono-compatible low-level date
+/// algorithms", `civil_from_days`).
+fn civil(days: u64) -> (u64, u64, u64) {
+    let z = days + 719_468;
+    let era = z / 146_097;
+    let day_of_era = z % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
+}
+
+/// How a broker's clients spell the CloudEvents prefix. Adapters translate with it; everywhere else names are as in
+/// [`names`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Spelling {
+    /// `ce-id` (NATS, RabbitMQ, HTTP).
+    Dash,
+    /// `ce_id` (Kafka, Redis).
+    Underscore,
+}
+
+impl Spelling {
+    /// A name of ours as this broker's clients expect it.
+    #[must_use]
+    pub fn write(self, name: &str) -> Cow<'_, str> {
+        match (self, name.strip_prefix("ce-")) {
+            (Self::Underscore, Some(attribute)) => Cow::Owned(format!("ce_{attribute}")),
+            _ => Cow::Borrowed(name),
+        }
+    }
+
+    /// A name as it came, as ours. Every known spelling is understood, whatever this broker's own is.
+    #[must_use]
+    pub fn read(self, name: &str) -> Cow<'_, str> {
+        let attribute = ["ce_", "cloudEvents:", "cloudEvents_"].iter().find_map(|prefix| name.strip_prefix(prefix));
+        match attribute {
+            Some("datacontenttype") => Cow::Borrowed(names::CONTENT_TYPE),
+            Some(attribute) => Cow::Owned(format!("ce-{attribute}")),
+            None if name == "ce-datacontenttype" => Cow::Borrowed(names::CONTENT_TYPE),
+            None => Cow::Borrowed(name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_rfc_3339() {
+        let at = |ms| rfc3339(UNIX_EPOCH + Duration::from_millis(ms));
+        assert_eq!(at(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(at(951_782_400_000), "2000-02-29T00:00:00.000Z");
+        assert_eq!(at(1_517_986_799_999), "2018-02-07T06:59:59.999Z");
+        assert_eq!(at(4_107_542_399_001), "2100-02-28T23:59:59.001Z");
+    }
+
+    #[test]
+    fn a_derived_id_depends_on_every_part_and_on_nothing_else() {
+        let id = derived_id("1", "g", "h", 0);
+        assert_eq!(id, derived_id("1", "g", "h", 0));
+        for other in [("2", "g", "h", 0), ("1", "gh", "", 0), ("1", "g", "h", 1)] {
+            assert_ne!(id, derived_id(other.0, other.1, other.2, other.3));
+        }
+    }
+
+    #[test]
+    fn every_spelling_of_an_attribute_is_understood() {
+        for name in ["ce-id", "ce_id", "cloudEvents:id", "cloudEvents_id"] {
+            assert_eq!(Spelling::Dash.read(name), "ce-id");
+        }
+        assert_eq!(Spelling::Underscore.write("ce-id"), "ce_id");
+        assert_eq!(Spelling::Underscore.write("tenant"), "tenant");
+    }
+}

@@ -1,0 +1,75 @@
+//! Codecs: how an event becomes a payload and back. The set is open: implement [`Codec`] for a type of your own and name it
+//! in `#[event(codec = MyCodec)]`.
+
+#[cfg(feature = "json")]
+mod json;
+mod raw;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::error::BoxError;
+
+#[cfg(feature = "json")]
+pub use json::Json;
+pub use raw::Raw;
+
+/// Turns values of `T` into payloads and back.
+///
+/// # Examples
+/// A codec of one's own, for events that are one line of text:
+/// ```
+/// use bytes::{Bytes, BytesMut};
+/// use convoke_core::{BoxError, Codec};
+///
+/// struct Line(String);
+/// enum Text {}
+///
+/// impl Codec<Line> for Text {
+///     const NAME: &'static str = "text";
+///     const CONTENT_TYPE: &'static str = "text/plain";
+///
+///     fn encode(value: &Line, into: &mut BytesMut) -> Result<(), BoxError> {
+///         into.extend_from_slice(value.0.as_bytes());
+///         Ok(())
+///     }
+///
+///     fn decode(payload: &Bytes) -> Result<Line, BoxError> {
+///         Ok(Line(String::from_utf8(payload.to_vec())?))
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "the codec `{Self}` cannot carry `{T}`",
+    note = "the JSON codec needs serde's derives: `#[derive(Serialize, Deserialize)]` on `{T}`"
+)]
+pub trait Codec<T>: 'static {
+    /// A short name for tables and error texts.
+    const NAME: &'static str;
+    /// What is written into the `content-type` header.
+    const CONTENT_TYPE: &'static str;
+
+    /// Whether a payload that is declared as `content_type` is for this codec. By default: the same media type, whatever its
+    /// parameters and case.
+    #[must_use]
+    fn accepts(content_type: &str) -> bool {
+        essence(content_type).eq_ignore_ascii_case(essence(Self::CONTENT_TYPE))
+    }
+
+    /// Appends the payload of `value` to `into`.
+    ///
+    /// # Errors
+    /// If `value` has no representation in this format.
+    fn encode(value: &T, into: &mut BytesMut) -> Result<(), BoxError>;
+
+    /// Reads a value from the whole of `payload`.
+    ///
+    /// # Errors
+    /// If the payload is anything but one whole value.
+    fn decode(payload: &Bytes) -> Result<T, BoxError>;
+}
+
+/// A media type without its parameters.
+#[must_use]
+pub fn essence(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}

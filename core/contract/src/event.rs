@@ -1,0 +1,270 @@
+//! Events: the types that travel.
+
+use std::any::TypeId;
+use std::fmt;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::codec::Codec;
+use crate::error::BoxError;
+use crate::key::Key;
+use crate::message::{Message, MessageBuilder};
+use crate::names;
+use crate::registry::Location;
+
+/// A type that travels. Written by `#[event]`; by hand where there is no macro.
+///
+/// # Examples
+/// ```
+/// use convoke_core::{Event, EventDef, Json, Key, IntoKey, Location};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct OrderPaid { customer: String }
+///
+/// impl Event for OrderPaid {
+///     type Codec = Json;
+///     const DEF: &'static EventDef = &EventDef::new::<Self>("orders.paid", Location::here(file!(), line!(), module_path!())).keyed();
+///     fn key(&self) -> Option<Key> {
+///         self.customer.to_key()
+///     }
+/// }
+/// assert_eq!(OrderPaid::DEF.type_name_on_wire(), "orders.paid.v1");
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an event",
+    label = "not an event",
+    note = "put `#[convoke::event(topic = \"…\")]` on `{Self}`"
+)]
+pub trait Event: Sized + Send + Sync + 'static {
+    /// How its payload is written.
+    type Codec: Codec<Self>;
+    /// What the registry knows of it.
+    const DEF: &'static EventDef;
+
+    /// Its key: messages of one key are handled in order.
+    fn key(&self) -> Option<Key> {
+        None
+    }
+}
+
+/// What the registry knows of an event.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct EventDef {
+    /// The stable name. By default that of the topic, never a Rust path.
+    pub name: &'static str,
+    /// The version of the schema, from 1.
+    pub version: u32,
+    /// Where it is published to unless the deployment says otherwise.
+    pub topic: &'static str,
+    /// Whether it has a key.
+    pub keyed: bool,
+    /// Whether it is written as a bare payload, without any header of ours.
+    pub bare: bool,
+    /// The codec's name.
+    pub codec: &'static str,
+    /// The codec's content type.
+    pub content_type: &'static str,
+    /// The Rust type.
+    pub type_id: fn() -> TypeId,
+    /// The Rust type's name, for people.
+    pub type_name: fn() -> &'static str,
+    /// Computes the key from a payload, for bare messages that came without one.
+    pub key_of: fn(&Message) -> Result<Option<Key>, DecodeError>,
+    /// Where it was declared.
+    pub location: Location,
+}
+
+impl EventDef {
+    /// An event of version 1 whose name is its topic, without a key.
+    #[must_use]
+    pub const fn new<T: Event>(topic: &'static str, location: Location) -> Self {
+        Self {
+            name: topic,
+            version: 1,
+            topic,
+            keyed: false,
+            bare: false,
+            codec: <T::Codec as Codec<T>>::NAME,
+            content_type: <T::Codec as Codec<T>>::CONTENT_TYPE,
+            type_id: TypeId::of::<T>,
+            type_name: std::any::type_name::<T>,
+            key_of: |message| decode::<T>(message).map(|event| event.key()),
+            location,
+        }
+    }
+
+    /// Sets the stable name.
+    #[must_use]
+    pub const fn name(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
+    }
+
+    /// Sets the version.
+    #[must_use]
+    pub const fn version(mut self, version: u32) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// Says that it has a key.
+    #[must_use]
+    pub const fn keyed(mut self) -> Self {
+        self.keyed = true;
+        self
+    }
+
+    /// Says that it is written as a bare payload.
+    #[must_use]
+    pub const fn bare(mut self) -> Self {
+        self.bare = true;
+        self
+    }
+
+    /// What stands in the CloudEvents attribute `type`: `<name>.v<version>`.
+    #[must_use]
+    pub fn type_name_on_wire(&self) -> String {
+        format!("{}.v{}", self.name, self.version)
+    }
+
+    /// How a message's CloudEvents `type` relates to this event.
+    #[must_use]
+    pub fn recognise(&self, wire_type: &str) -> Recognised {
+        match wire_type.rsplit_once(".v") {
+            Some((name, version)) if name == self.name && !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit()) => {
+                if version.parse() == Ok(self.version) {
+                    Recognised::Yes
+                } else {
+                    Recognised::OtherVersion
+                }
+            }
+            // Foreign producers know nothing of our suffix: the bare name means the present version.
+            _ if wire_type == self.name => Recognised::Yes,
+            _ => Recognised::No,
+        }
+    }
+}
+
+impl fmt::Debug for EventDef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventDef")
+            .field("name", &self.name)
+            .field("version", &self.version)
+            .field("topic", &self.topic)
+            .field("keyed", &self.keyed)
+            .field("codec", &self.codec)
+            .field("type", &(self.type_name)())
+            .field("location", &self.location)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What [`EventDef::recognise`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recognised {
+    /// It is this event, in this version.
+    Yes,
+    /// It is this event in a version that this program does not know: a dead letter, never a skip.
+    OtherVersion,
+    /// It is another event.
+    No,
+}
+
+/// A payload that is not what its topic, type or content type promise.
+#[derive(Debug)]
+pub struct DecodeError {
+    message: String,
+    source: Option<BoxError>,
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for DecodeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|source| &**source as _)
+    }
+}
+
+/// Reads an event from a message's payload.
+///
+/// # Errors
+/// If there is no payload, if the content type is not one that the event's codec takes, or if the payload does not decode.
+pub fn decode<T: Event>(message: &Message) -> Result<T, DecodeError> {
+    if message.is_tombstone() {
+        let message = format!("a tombstone has no payload to read `{}` from; take `Tombstone` to handle deletions", T::DEF.name);
+        return Err(DecodeError { message, source: None });
+    }
+    if let Some(content_type) = message.content_type()
+        && !<T::Codec as Codec<T>>::accepts(content_type)
+    {
+        let message = format!("`{}` is written as {}, but this message says `{content_type}`", T::DEF.name, T::DEF.content_type);
+        return Err(DecodeError { message, source: None });
+    }
+    <T::Codec as Codec<T>>::decode(message.payload()).map_err(|source| DecodeError {
+        message: format!("the payload ({} bytes) is no `{}` in {}", message.payload().len(), T::DEF.name, T::DEF.codec),
+        source: Some(source),
+    })
+}
+
+/// Writes an event's payload and key, its type and content type into a message for its topic. Identity (id, source, time) is
+/// added by whoever publishes.
+///
+/// # Errors
+/// If the event has no representation in its codec's format.
+pub fn encode<T: Event>(event: &T) -> Result<MessageBuilder, BoxError> {
+    let mut payload = BytesMut::new();
+    <T::Codec as Codec<T>>::encode(event, &mut payload)?;
+    let mut message = Message::builder(T::DEF.topic).maybe_key(event.key()).payload(payload.freeze());
+    if !T::DEF.bare {
+        let headers = message.headers_mut();
+        headers.append(names::TYPE, T::DEF.type_name_on_wire());
+        headers.append(names::CONTENT_TYPE, Bytes::from_static(T::DEF.content_type.as_bytes()));
+    }
+    Ok(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Raw;
+
+    struct Blob(Bytes);
+    impl AsRef<[u8]> for Blob {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    impl From<Bytes> for Blob {
+        fn from(bytes: Bytes) -> Self {
+            Self(bytes)
+        }
+    }
+    impl Event for Blob {
+        type Codec = Raw;
+        const DEF: &'static EventDef =
+            &EventDef::new::<Self>("blobs", Location::here(file!(), line!(), module_path!())).version(2);
+    }
+
+    #[test]
+    fn a_type_is_recognised_with_its_version_or_without_any() {
+        assert_eq!(Blob::DEF.recognise("blobs.v2"), Recognised::Yes);
+        assert_eq!(Blob::DEF.recognise("blobs"), Recognised::Yes);
+        assert_eq!(Blob::DEF.recognise("blobs.v3"), Recognised::OtherVersion);
+        assert_eq!(Blob::DEF.recognise("blobs.v99999999999999"), Recognised::OtherVersion);
+        assert_eq!(Blob::DEF.recognise("blobs.video"), Recognised::No);
+        assert_eq!(Blob::DEF.recognise("other.v2"), Recognised::No);
+    }
+
+    #[test]
+    fn raw_bytes_come_back_equal() {
+        let message = encode(&Blob(Bytes::from_static(&[0, 159, 146, 150]))).unwrap().build();
+        assert_eq!(decode::<Blob>(&message).unwrap().0, [0, 159, 146, 150][..]);
+        assert_eq!(message.event_type(), Some("blobs.v2"));
+    }
+}
