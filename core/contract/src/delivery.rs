@@ -219,6 +219,38 @@ impl Delivery {
         }
     }
 
+    /// Takes the messages out of a batch that `keep` does not want, for a layer that settles them itself. The others move up and
+    /// keep their order; what was put beside the delivery stays. Returns those of the messages taken out that had been given up,
+    /// under their old indices: the layer is to add them to the reply.
+    ///
+    /// `keep` is called once for each message, in order. A single message is never taken out. A delivery of which nothing is
+    /// left is not to be handed on.
+    #[must_use = "what was given up must reach the reply"]
+    pub fn retain(&mut self, mut keep: impl FnMut(usize, &Delivered) -> bool) -> Vec<Rejected> {
+        let Messages::Many(messages) = &mut self.messages else { return Vec::new() };
+        let (mut index, mut kept) = (0, Vec::with_capacity(messages.len()));
+        messages.retain(|message| {
+            let keep = keep(index, message);
+            if keep {
+                kept.push(index);
+            }
+            index += 1;
+            keep
+        });
+        let rejected = self.rejected.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut left = Vec::new();
+        for mut one in std::mem::take(rejected) {
+            match kept.binary_search(&one.index) {
+                Ok(index) => {
+                    one.index = index;
+                    rejected.push(one);
+                }
+                Err(_) => left.push(one),
+            }
+        }
+        left
+    }
+
     /// What was given up so far, leaving none.
     #[must_use]
     pub fn take_rejected(&self) -> Vec<Rejected> {

@@ -1,1 +1,22 @@
+//! `tower` layers for convoke's handlers.
+//!
+//! A handler is a [`Service`](tower::Service) from a [`Delivery`](convoke_core::Delivery), which is one message or a batch, to a
+//! [`Reply`](convoke_core::Reply). Layers are put around it once, when the application is built: those of the application
+//! outermost, then those of the group, then those of the handler.
+//!
+//! Here is only what must know of messages:
+//!
+//! | Layer | Does | To acknowledgement |
+//! |---|---|---|
+//! | [`TraceLayer`] | a span for each delivery, by OpenTelemetry's conventions | nothing |
+//! | [`FilterLayer`] | keeps messages from the handler | acknowledges those that are not wanted |
+//!
+//! To add one, copy the folder of one of these.
+//!
+#![doc = include_str!("docs/tower.md")]
 
+pub mod filter;
+pub mod trace;
+
+#[doc(inline)]
+pub use self::{filter::FilterLayer, trace::TraceLayer};
