@@ -2,10 +2,16 @@
 
 pub use inventory;
 
+pub use crate::codec::NoCodec;
+pub use crate::reply::{HandlerError, RefusedReply};
+
 use crate::delivery::Delivery;
 use crate::error::BoxError;
 use crate::extract::Rejection;
 use crate::reply::Reply;
+
+/// Accepts the error type of a handler.
+pub fn handler_error<E: HandlerError>() {}
 
 /// The reply for a delivery of which an argument could not be made.
 ///

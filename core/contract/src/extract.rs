@@ -80,6 +80,7 @@ fn first(delivery: &Delivery) -> Result<&Delivered, Rejection> {
 }
 
 /// The event itself: the payload, decoded.
+#[diagnostic::do_not_recommend]
 impl<'d, T: Event> FromDelivery<'d> for T {
     fn from_delivery(delivery: &'d Delivery) -> Result<Self, Rejection> {
         event::decode(first(delivery)?.message()).map_err(|error| Rejection::Dead(DeadReason::Undecodable, error.into()))

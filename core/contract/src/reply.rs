@@ -80,6 +80,7 @@ pub trait IntoOutgoing {
     fn describe(signature: &mut Signature);
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: Event> IntoOutgoing for T {
     fn write(self, into: &mut Vec<MessageBuilder>) -> Result<(), BoxError> {
         into.push(event::encode(&self).map_err(permanent)?);
@@ -113,6 +114,7 @@ impl<T: IntoOutgoing> IntoOutgoing for Vec<T> {
 
 macro_rules! events_are_replies {
     ($([$($generics:tt)*] $type:ty),* $(,)?) => {$(
+        #[diagnostic::do_not_recommend]
         impl<$($generics)*> IntoReply for $type {
             fn into_reply(self, _delivery: &Delivery) -> Result<Reply, BoxError> {
                 let mut reply = Reply::ack();
@@ -170,7 +172,18 @@ impl IntoReply for Reply {
     }
 }
 
-impl<T: IntoReply, E: Into<BoxError>> IntoReply for Result<T, E> {
+/// An error that a handler may return.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the error of a handler",
+    label = "does not convert into `Box<dyn Error + Send + Sync>`",
+    note = "implement `std::error::Error` for `{Self}` (and `Debug` and `Display` with it), and let it be `Send`, `Sync` and `'static`"
+)]
+pub trait HandlerError: Into<BoxError> {}
+
+#[diagnostic::do_not_recommend]
+impl<E: Into<BoxError>> HandlerError for E {}
+
+impl<T: IntoReply, E: HandlerError> IntoReply for Result<T, E> {
     fn into_reply(self, delivery: &Delivery) -> Result<Reply, BoxError> {
         self.map_err(Into::into)?.into_reply(delivery)
     }
@@ -276,6 +289,21 @@ impl<T: IntoReply, E: Classify + Into<BoxError>> ClassifiedReply for Probe<Resul
                 Err(Classified::new(class, error).into())
             }
         }
+    }
+}
+
+/// See [`Probe`]: what cannot be returned. The return type was refused already, and is not to be refused once more here.
+pub trait RefusedReply {
+    /// An error.
+    ///
+    /// # Errors
+    /// Always.
+    fn reply(&self, delivery: &Delivery) -> Result<Reply, BoxError>;
+}
+
+impl<R> RefusedReply for Probe<R> {
+    fn reply(&self, _delivery: &Delivery) -> Result<Reply, BoxError> {
+        Err("a return type that is no reply".into())
     }
 }
 

@@ -8,6 +8,7 @@ use crate::error::BoxError;
 #[derive(Debug)]
 pub enum Json {}
 
+#[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned> Codec<T> for Json {
     const NAME: &'static str = "json";
     const CONTENT_TYPE: &'static str = "application/json";

@@ -3,6 +3,7 @@
 
 #[cfg(feature = "json")]
 mod json;
+mod none;
 mod raw;
 
 use bytes::{Bytes, BytesMut};
@@ -11,6 +12,7 @@ use crate::error::BoxError;
 
 #[cfg(feature = "json")]
 pub use json::Json;
+pub use none::NoCodec;
 pub use raw::Raw;
 
 /// Turns values of `T` into payloads and back.

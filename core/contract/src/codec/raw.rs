@@ -7,6 +7,7 @@ use crate::error::BoxError;
 #[derive(Debug)]
 pub enum Raw {}
 
+#[diagnostic::do_not_recommend]
 impl<T: AsRef<[u8]> + From<Bytes>> Codec<T> for Raw {
     const NAME: &'static str = "raw";
     const CONTENT_TYPE: &'static str = "application/octet-stream";

@@ -1,0 +1,71 @@
+//! What `#[event]` adds to the type.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens as _, format_ident, quote, quote_spanned};
+use syn::spanned::Spanned as _;
+use syn::{DeriveInput, Type};
+
+use super::parse::{Codec, EventArgs};
+use crate::emit;
+
+pub(crate) fn event(input: &DeriveInput, args: &EventArgs, key: Option<&TokenStream>) -> TokenStream {
+    let EventArgs { topic, name, version, bare, krate, .. } = args;
+    let ident = &input.ident;
+    let codec = codec(input, args);
+    let location = emit::location(ident);
+    let name = name.as_ref().map(|name| quote!(.name(#name)));
+    let version = version.map(|version| quote!(.version(#version)));
+    let bare = bare.then(|| quote!(.bare()));
+    let keyed = key.map(|_| quote!(.keyed()));
+    let key = args.key.as_ref().zip(key).map(|(written, key)| {
+        let to_key = quote_spanned!(written.span()=> __convoke::IntoKey::to_key(&#key));
+        quote! {
+            fn key(&self) -> ::core::option::Option<__convoke::Key> {
+                #to_key
+            }
+        }
+    });
+    let implementation = quote! {
+        #[automatically_derived]
+        impl __convoke::Event for #ident {
+            type Codec = #codec;
+            const DEF: &'static __convoke::EventDef =
+                &__convoke::EventDef::new::<Self>(#topic, #location) #name #version #keyed #bare;
+            #key
+        }
+        __convoke::inventory::submit! {
+            __convoke::Entry::Event(<#ident as __convoke::Event>::DEF)
+        }
+    };
+    emit::hidden(krate, &input.attrs, &implementation)
+}
+
+/// Where a payload that cannot be carried is blamed: on the type, unless a codec was chosen.
+fn codec(input: &DeriveInput, args: &EventArgs) -> TokenStream {
+    let known = |name: &str, span| {
+        let name = format_ident!("{name}", span = span);
+        quote_spanned!(span=> __convoke::#name)
+    };
+    match &args.codec {
+        Codec::Default => known("Json", input.ident.span()),
+        Codec::Known(name, written) if *name == "Json" => known(name, written.span().resolved_at(input.ident.span())),
+        Codec::Known(name, written) => known(name, written.span()),
+        Codec::Custom(written) => Type::to_token_stream(written),
+    }
+}
+
+/// Makes the type an event all the same, so that the errors that were reported are not followed by one for every use of it.
+pub(crate) fn fallback(input: &DeriveInput, args: &EventArgs) -> Option<TokenStream> {
+    if !input.generics.params.is_empty() {
+        return None;
+    }
+    let ident = &input.ident;
+    let location = emit::location(ident);
+    let implementation = quote! {
+        impl __convoke::Event for #ident {
+            type Codec = __convoke::NoCodec;
+            const DEF: &'static __convoke::EventDef = &__convoke::EventDef::new::<Self>("", #location);
+        }
+    };
+    Some(emit::hidden(&args.krate, &input.attrs, &implementation))
+}

@@ -1,0 +1,99 @@
+//! `key = …`: a bare name means the field, all else is an expression over `self`.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote, quote_spanned};
+use syn::spanned::Spanned as _;
+use syn::{Data, DeriveInput, Expr, ExprLit, Fields, Ident, Lit};
+
+use crate::ctxt::Ctxt;
+use crate::nearest::nearest;
+use crate::symbol;
+
+/// An expression that is the key of `self`, or nothing if an error was reported.
+pub(crate) fn key(cx: &Ctxt, input: &DeriveInput, written: &Expr) -> Option<TokenStream> {
+    let owner = Owner { cx, input };
+    match written {
+        Expr::Tuple(tuple) if !tuple.elems.is_empty() => {
+            let parts: Vec<_> = tuple.elems.iter().map(|part| owner.one(part)).collect();
+            let parts: Vec<_> = parts.into_iter().collect::<Option<_>>()?;
+            Some(quote_spanned!(written.span()=> (#(&#parts,)*)))
+        }
+        one => owner.one(one),
+    }
+}
+
+/// The type whose key it is.
+struct Owner<'a> {
+    cx: &'a Ctxt,
+    input: &'a DeriveInput,
+}
+
+impl Owner<'_> {
+    fn one(&self, part: &Expr) -> Option<TokenStream> {
+        if let Expr::Lit(ExprLit { lit, .. }) = part {
+            self.constant(lit);
+            return None;
+        }
+        let mut part = part.clone();
+        let on_self = match innermost(&mut part) {
+            Expr::Path(path) => path.path.get_ident().filter(|ident| *ident != "self").cloned(),
+            _ => None,
+        };
+        let Some(field) = on_self else { return Some(part.into_token_stream()) };
+        self.check_field(&field)?;
+        let span = field.span();
+        *innermost(&mut part) = syn::parse_quote_spanned!(span=> self.#field);
+        Some(quote!(#part))
+    }
+
+    /// Says at once what rustc would say later, about the code that was written and not about ours.
+    fn check_field(&self, name: &Ident) -> Option<()> {
+        let owner = &self.input.ident;
+        let fields = match &self.input.data {
+            Data::Struct(data) => &data.fields,
+            _ => {
+                let message = format!(
+                    "`{owner}` is an enum and has no field `{name}`: write a method `fn {name}(&self) -> …` and `key = self.{name}()`"
+                );
+                self.cx.at(name.span(), message);
+                return None;
+            }
+        };
+        let names: Vec<_> = fields.iter().filter_map(|field| field.ident.as_ref().map(ToString::to_string)).collect();
+        let written = name.to_string();
+        if names.contains(&written) {
+            return Some(());
+        }
+        let hint = match nearest(&written, names.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean `key = {near}`?"),
+            None if matches!(fields, Fields::Unnamed(_)) => "its fields have numbers: `key = self.0`".to_owned(),
+            None if names.is_empty() => "it has no fields at all".to_owned(),
+            None => format!("it has {}", names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
+        };
+        self.cx.at(name.span(), format!("`{owner}` has no field `{written}`; {hint}"));
+        None
+    }
+
+    fn constant(&self, literal: &Lit) {
+        let message = match literal {
+            Lit::Int(number) => format!("a key that is always the same orders everything; the field is `key = self.{number}`"),
+            Lit::Str(text) => format!(
+                "a key is not a string but {}",
+                symbol::KEY.rule().trim_start_matches("`key` is ").replace("customer_id", &text.value())
+            ),
+            _ => symbol::KEY.rule(),
+        };
+        self.cx.spanned(literal, message);
+    }
+}
+
+/// What a chain of fields, calls and references begins with.
+fn innermost(expression: &mut Expr) -> &mut Expr {
+    match expression {
+        Expr::Field(field) => innermost(&mut field.base),
+        Expr::MethodCall(call) => innermost(&mut call.receiver),
+        Expr::Reference(reference) => innermost(&mut reference.expr),
+        Expr::Paren(paren) => innermost(&mut paren.expr),
+        other => other,
+    }
+}

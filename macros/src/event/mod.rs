@@ -1,0 +1,64 @@
+//! `#[event]`: makes a type an event and registers it.
+
+mod expand;
+mod key;
+mod parse;
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{Data, DeriveInput};
+
+use crate::ctxt::Ctxt;
+
+/// The user's item, unchanged, and what belongs to it or what is wrong with it.
+pub(crate) fn event(args: TokenStream, item: &TokenStream) -> TokenStream {
+    let generated = generate(args, item);
+    quote!(#item #generated)
+}
+
+fn generate(args: TokenStream, item: &TokenStream) -> TokenStream {
+    let Ok(input) = syn::parse2::<DeriveInput>(item.clone()) else {
+        // If it is no Rust at all, rustc says so better than we can.
+        let other = syn::parse2::<syn::Item>(item.clone()).ok();
+        return other.map(|item| not_a_type(&item).into_compile_error()).unwrap_or_default();
+    };
+    let cx = Ctxt::new();
+    let args = parse::parse(&cx, args);
+    check_item(&cx, &input);
+    let key = args.key.as_ref().and_then(|key| key::key(&cx, &input, key));
+    match cx.finish() {
+        Ok(()) => expand::event(&input, &args, key.as_ref()),
+        Err(error) => {
+            let error = error.into_compile_error();
+            let fallback = expand::fallback(&input, &args);
+            quote!(#error #fallback)
+        }
+    }
+}
+
+fn not_a_type(item: &syn::Item) -> syn::Error {
+    let place = match item {
+        syn::Item::Fn(function) => return syn::Error::new(function.sig.ident.span(), on_a_function(&function.sig)),
+        other => other,
+    };
+    syn::Error::new_spanned(place, "`#[event]` goes on a struct or an enum")
+}
+
+fn on_a_function(signature: &syn::Signature) -> String {
+    let name = &signature.ident;
+    format!("`#[event]` goes on a struct or an enum; did you mean `#[handler]` on `{name}`?")
+}
+
+fn check_item(cx: &Ctxt, input: &DeriveInput) {
+    if let Data::Union(data) = &input.data {
+        cx.at(data.union_token.span, "an event is a struct or an enum, not a union");
+    }
+    if !input.generics.params.is_empty() {
+        let message = format!(
+            "an event is one type with one schema, so it has no type parameters and no lifetimes: write owned, concrete fields \
+             in `{}`",
+            input.ident
+        );
+        cx.spanned(&input.generics, message);
+    }
+}

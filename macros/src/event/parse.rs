@@ -1,0 +1,80 @@
+//! The arguments of `#[event]`.
+
+use proc_macro2::TokenStream;
+use syn::{Error, Expr, LitStr, Path, Type, parse_quote};
+
+use crate::args;
+use crate::ctxt::Ctxt;
+use crate::names::{self, Extra};
+use crate::symbol::{self, EVENT_WORDS};
+
+pub(crate) struct EventArgs {
+    /// There, unless an error was reported.
+    pub(crate) topic: Option<LitStr>,
+    pub(crate) name: Option<LitStr>,
+    pub(crate) version: Option<u32>,
+    pub(crate) key: Option<Expr>,
+    pub(crate) codec: Codec,
+    pub(crate) bare: bool,
+    pub(crate) krate: Path,
+}
+
+pub(crate) enum Codec {
+    Default,
+    /// One of ours, by its type's name, with the word as it was written.
+    Known(&'static str, Box<Type>),
+    Custom(Box<Type>),
+}
+
+pub(crate) fn parse(cx: &Ctxt, tokens: TokenStream) -> EventArgs {
+    let mut args = EventArgs {
+        topic: None,
+        name: None,
+        version: None,
+        key: None,
+        codec: Codec::Default,
+        bare: false,
+        krate: parse_quote!(::convoke),
+    };
+    args::each(cx, &EVENT_WORDS, tokens, |arg| {
+        match arg.word {
+            symbol::TOPIC => {
+                let topic = arg.string()?;
+                names::check("a topic", &topic, Extra::Parameter)?;
+                args.topic = Some(topic);
+            }
+            symbol::NAME => {
+                let name = arg.string()?;
+                names::check("the name of an event", &name, Extra::Nothing)?;
+                args.name = Some(name);
+            }
+            symbol::VERSION => args.version = Some(arg.number(&(1..=u32::MAX))?),
+            symbol::KEY => args.key = Some(arg.parse()?),
+            symbol::CODEC => args.codec = codec(arg.parse()?),
+            symbol::BARE => args.bare = arg.flag()?,
+            symbol::ACCEPTS => {
+                let message = "`accepts` is not supported yet: a message of another version is a dead letter";
+                return Err(Error::new(arg.name.span(), message));
+            }
+            _ => args.krate = arg.path()?,
+        }
+        Ok(())
+    });
+    // After another error the topic may well be there, in words that were not understood.
+    if args.topic.is_none() && cx.count() == 0 {
+        cx.at(proc_macro2::Span::call_site(), "an event needs a topic: `#[event(topic = \"orders.paid\")]`");
+    }
+    args
+}
+
+fn codec(written: Type) -> Codec {
+    let word = match &written {
+        Type::Path(path) if path.qself.is_none() => path.path.get_ident().map(ToString::to_string),
+        _ => None,
+    };
+    match word.as_deref() {
+        Some("json") => Codec::Known("Json", Box::new(written)),
+        Some("raw") => Codec::Known("Raw", Box::new(written)),
+        _ => Codec::Custom(Box::new(written)),
+    }
+}

@@ -1,0 +1,123 @@
+//! What `#[handler]` adds to the function.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+use syn::spanned::Spanned as _;
+use syn::{Attribute, FnArg, ItemFn, Type};
+
+use super::options;
+use super::parse::HandlerArgs;
+use super::reply;
+use crate::emit;
+
+/// An argument of the function: its type, what it is bound to, and under which conditions it is there.
+struct Argument<'a> {
+    binding: Ident,
+    ty: &'a Type,
+    cfgs: Vec<&'a Attribute>,
+}
+
+pub(crate) fn handler(function: &ItemFn, args: &HandlerArgs) -> TokenStream {
+    let ident = &function.sig.ident;
+    let location = emit::location(ident);
+    let options = options::options(args);
+    let name = args.name.as_ref().map_or_else(|| ident_text(ident), |name| quote!(#name));
+    let arguments = arguments(function);
+    let describe = arguments.iter().map(|argument| {
+        let Argument { ty, cfgs, .. } = argument;
+        let describe = quote_spanned!(ty.span()=> <#ty as __convoke::FromDelivery<'_>>::describe(signature););
+        quote!(#(#cfgs)* #describe)
+    });
+    let returned = reply::describe(&function.sig.output);
+    let service = service(ident, &arguments);
+    let items = quote! {
+        static __CONVOKE_HANDLER: __convoke::HandlerDef = __convoke::HandlerDef::new(
+            #name,
+            |signature| {
+                #(#describe)*
+                #returned
+            },
+            #service,
+            #location,
+        ).options(#options);
+        __convoke::inventory::submit! {
+            __convoke::Entry::Handler(&__CONVOKE_HANDLER)
+        }
+    };
+    emit::hidden(&args.krate, &function.attrs, &items)
+}
+
+fn ident_text(ident: &Ident) -> TokenStream {
+    let text = ident.to_string();
+    let text = text.trim_start_matches("r#");
+    quote!(#text)
+}
+
+fn arguments(function: &ItemFn) -> Vec<Argument<'_>> {
+    let typed = function.sig.inputs.iter().filter_map(|argument| match argument {
+        FnArg::Typed(argument) => Some(argument),
+        FnArg::Receiver(_) => None,
+    });
+    typed
+        .enumerate()
+        .map(|(index, argument)| Argument {
+            // No name of ours meets the function's own.
+            binding: format_ident!("argument{index}", span = Span::mixed_site()),
+            ty: &argument.ty,
+            cfgs: argument.attrs.iter().filter(|attr| attr.path().is_ident("cfg")).collect(),
+        })
+        .collect()
+}
+
+/// A closure that makes the service: it makes the arguments, calls the function as it was written and makes a reply.
+fn service(function: &Ident, arguments: &[Argument<'_>]) -> TokenStream {
+    let delivery = Ident::new("delivery", Span::mixed_site());
+    let rejection = Ident::new("rejection", Span::mixed_site());
+    let made = arguments.iter().map(|Argument { binding, ty, cfgs }| {
+        let make = quote_spanned!(ty.span()=> <#ty as __convoke::FromDelivery<'_>>::from_delivery(&#delivery));
+        quote! {
+            #(#cfgs)*
+            let #binding = match #make {
+                ::core::result::Result::Ok(argument) => argument,
+                ::core::result::Result::Err(#rejection) => return __convoke::rejected(&#delivery, #rejection),
+            };
+        }
+    });
+    let returned = Ident::new("returned", Span::mixed_site());
+    let call = call(function, arguments, &returned);
+    // An error about the future as a whole points at the function's name.
+    let body = quote_spanned! {function.span()=>
+        async move {
+            #(#made)*
+            #call
+            let reply = {
+                #[allow(unused_imports)]
+                use __convoke::{ClassifiedReply as _, PlainReply as _, RefusedReply as _};
+                (&mut __convoke::Probe(::core::option::Option::Some(#returned))).reply(&#delivery)
+            };
+            __convoke::finish(&#delivery, reply)
+        }
+    };
+    quote_spanned! {function.span()=>
+        || __convoke::BoxHandler::new(__convoke::handler_fn(|#delivery: __convoke::Delivery| #body))
+    }
+}
+
+/// The call. Conditions cannot stand on what is passed, so that there is one call for each combination of them.
+fn call(function: &Ident, arguments: &[Argument<'_>], returned: &Ident) -> TokenStream {
+    let conditional: Vec<usize> = (0..arguments.len()).filter(|index| !arguments[*index].cfgs.is_empty()).collect();
+    let calls = (0..1_usize << conditional.len()).map(|combination| {
+        let there = |index: &usize| conditional.iter().position(|i| i == index).is_none_or(|bit| combination >> bit & 1 == 1);
+        let conditions = conditional.iter().map(|index| {
+            let cfgs = arguments[*index].cfgs.iter().map(|cfg| &cfg.meta).map(|meta| match meta {
+                syn::Meta::List(list) => list.tokens.clone(),
+                other => quote!(#other),
+            });
+            if there(index) { quote!(all(#(#cfgs),*)) } else { quote!(not(all(#(#cfgs),*))) }
+        });
+        let passed = (0..arguments.len()).filter(there).map(|index| &arguments[index].binding);
+        let cfg = (!conditional.is_empty()).then(|| quote!(#[cfg(all(#(#conditions),*))]));
+        quote_spanned!(function.span()=> #cfg let #returned = #function(#(#passed),*).await;)
+    });
+    calls.collect()
+}

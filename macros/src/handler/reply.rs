@@ -1,0 +1,52 @@
+//! The return type, taken apart as far as its words tell, so that an error points at the part that is wrong.
+
+use proc_macro2::TokenStream;
+use quote::quote_spanned;
+use syn::spanned::Spanned as _;
+use syn::{GenericArgument, PathArguments, ReturnType, Type};
+
+/// Statements that describe the return type to `signature`, and fail where a part of it cannot be returned.
+pub(crate) fn describe(output: &ReturnType) -> TokenStream {
+    match output {
+        ReturnType::Default => TokenStream::new(),
+        ReturnType::Type(_, returned) => reply(returned),
+    }
+}
+
+fn reply(returned: &Type) -> TokenStream {
+    match (arguments(returned), returned) {
+        (Some(("Result", parts)), _) if let [value, error] = parts[..] => {
+            let value = reply(value);
+            quote_spanned! {error.span()=>
+                #value
+                __convoke::handler_error::<#error>();
+            }
+        }
+        (Some(("Option" | "Vec", parts)), _) if let [part] = parts[..] => events(part),
+        (_, Type::Tuple(tuple)) if !tuple.elems.is_empty() => tuple.elems.iter().map(events).collect(),
+        (_, Type::Paren(inner)) => reply(&inner.elem),
+        _ => quote_spanned!(returned.span()=> <#returned as __convoke::IntoReply>::describe(signature);),
+    }
+}
+
+fn events(part: &Type) -> TokenStream {
+    match (arguments(part), part) {
+        (Some(("Option" | "Vec", parts)), _) if let [part] = parts[..] => events(part),
+        (_, Type::Tuple(tuple)) if !tuple.elems.is_empty() => tuple.elems.iter().map(events).collect(),
+        _ => quote_spanned!(part.span()=> <#part as __convoke::IntoOutgoing>::describe(signature);),
+    }
+}
+
+/// The name and the type arguments of a path of one segment with type arguments: one that can only be meant for the standard
+/// library's. An alias such as `Result<T>` is left to the compiler.
+fn arguments(written: &Type) -> Option<(&'static str, Vec<&Type>)> {
+    let Type::Path(path) = written else { return None };
+    let segment = path.path.segments.last().filter(|_| path.qself.is_none() && path.path.segments.len() == 1)?;
+    let name = ["Result", "Option", "Vec"].into_iter().find(|name| segment.ident == name)?;
+    let PathArguments::AngleBracketed(arguments) = &segment.arguments else { return None };
+    let types = arguments.args.iter().map(|argument| match argument {
+        GenericArgument::Type(argument) => Some(argument),
+        _ => None,
+    });
+    Some((name, types.collect::<Option<_>>()?))
+}
