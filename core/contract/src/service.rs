@@ -65,7 +65,8 @@ where
 ///
 /// Unlike `tower::util::BoxCloneService` it reuses memory: a call takes an idle cell, which holds a clone of the service and
 /// the place of its future, and gives it back when the future is done or dropped. In the steady state a call allocates
-/// nothing, whatever the number of layers, and the service is cloned once for each call that runs at the same time.
+/// nothing, whatever the number of layers, and the service is cloned once for each call that runs at the same time. After a call
+/// that failed or panicked the cell is dropped, and the next one that needs it makes a new clone.
 ///
 /// # Cancel safety
 /// Dropping the future of a call drops the handler's future where it stands.
@@ -93,6 +94,12 @@ impl Pool {
         let mut cells = self.lock();
         let idle = cells.idle.pop();
         idle.unwrap_or_else(|| cells.template.fresh())
+    }
+
+    fn put(&self, mut cell: Box<dyn Cell>) {
+        // Outside the lock: it drops the handler's future.
+        cell.clear();
+        self.lock().idle.push(cell);
     }
 }
 
@@ -186,30 +193,28 @@ impl Future for HandlerFuture {
     type Output = Result<Reply, BoxError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(cell) = &mut self.cell else {
+        // The cell is held here, not in `self`: if the handler panics it is dropped with the panic, and never used again.
+        let Some(mut cell) = self.cell.take() else {
             return Poll::Ready(Err("a handler's future was polled after it was done".into()));
         };
-        let output = std::task::ready!(cell.poll(cx));
-        self.give_back();
-        Poll::Ready(output)
-    }
-}
-
-impl HandlerFuture {
-    fn give_back(&mut self) {
-        if let Some(mut cell) = self.cell.take() {
-            // While a panic unwinds, the future inside may be half done: the cell is dropped with it.
-            if !std::thread::panicking() {
-                cell.clear();
-                self.pool.lock().idle.push(cell);
-            }
+        let Poll::Ready(output) = cell.poll(cx) else {
+            self.cell = Some(cell);
+            return Poll::Pending;
+        };
+        // A layer that fails may have done so without using a readiness that it had asked for, as a shed load does. In an idle
+        // cell that would be a permit, or a place in a queue, that nobody gets: the cell ends with its readiness.
+        if output.is_ok() {
+            self.pool.put(cell);
         }
+        Poll::Ready(output)
     }
 }
 
 impl Drop for HandlerFuture {
     fn drop(&mut self) {
-        self.give_back();
+        if let Some(cell) = self.cell.take() {
+            self.pool.put(cell);
+        }
     }
 }
 
