@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 
-use convoke_core::{Class, class_of};
+use convoke_core::{Class, Classified, class_of};
 use tower::load_shed::error::Overloaded;
 use tower::timeout::error::Elapsed;
 use tracing::Span;
@@ -47,7 +47,8 @@ impl Ending {
 /// The value of `error.type`: few words, as dashboards group by it.
 pub(super) fn error_type(error: &(dyn StdError + 'static)) -> &'static str {
     let mut next = Some(error);
-    while let Some(error) = next {
+    // What says its class means that, whatever caused it: a handler's own client may time out too.
+    while let Some(error) = next.filter(|error| !error.is::<Classified>()) {
         if error.is::<Elapsed>() {
             return "timeout";
         }

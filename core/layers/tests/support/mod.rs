@@ -1,7 +1,7 @@
 //! Deliveries made by hand, handlers that remember what they were given, and a subscriber that remembers what it was told.
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
-pub mod subscriber;
+pub(crate) mod subscriber;
 
 use std::sync::{Arc, Mutex};
 
@@ -31,30 +31,30 @@ fn context() -> Arc<HandlerContext> {
 }
 
 /// The message at `offset`, with the payload `payload`, for the second time.
-pub fn message(offset: u64, payload: &'static str) -> Delivered {
+pub(crate) fn message(offset: u64, payload: &'static str) -> Delivered {
     let message = Message::builder("orders.paid").payload(payload);
     delivered(message.header("ce-id", format!("id-{offset}")).build(), offset)
 }
 
-pub fn delivered(message: Message, offset: u64) -> Delivered {
+pub(crate) fn delivered(message: Message, offset: u64) -> Delivered {
     let position = Position::Offset(offset);
     Delivered::new(Incoming::new(message, 3, position, Token::for_tests(position)), 2)
 }
 
-pub fn one(message: Delivered) -> Delivery {
+pub(crate) fn one(message: Delivered) -> Delivery {
     Delivery::one(message, context())
 }
 
 /// A batch of messages with these payloads, at the offsets 0, 1, 2…
-pub fn batch(payloads: &[&'static str]) -> Delivery {
+pub(crate) fn batch(payloads: &[&'static str]) -> Delivery {
     let messages = payloads.iter().enumerate().map(|(offset, payload)| message(offset as u64, payload));
     Delivery::batch(messages.collect(), context())
 }
 
-pub type Seen = Arc<Mutex<Vec<Vec<u64>>>>;
+pub(crate) type Seen = Arc<Mutex<Vec<Vec<u64>>>>;
 
 /// The offsets of a delivery.
-pub fn offsets(delivery: &Delivery) -> Vec<u64> {
+pub(crate) fn offsets(delivery: &Delivery) -> Vec<u64> {
     let offset = |message: &Delivered| match message.incoming.position {
         Position::Offset(offset) => offset,
         other => panic!("an offset, not {other}"),
@@ -63,7 +63,9 @@ pub fn offsets(delivery: &Delivery) -> Vec<u64> {
 }
 
 /// A handler that answers what `answer` says, and the offsets of what it was called with.
-pub fn handler(answer: impl Fn(&Delivery) -> Result<Reply, BoxError> + Clone + Send + Sync + 'static) -> (BoxHandler, Seen) {
+pub(crate) fn handler(
+    answer: impl Fn(&Delivery) -> Result<Reply, BoxError> + Clone + Send + Sync + 'static,
+) -> (BoxHandler, Seen) {
     let seen = Seen::default();
     let remember = Arc::clone(&seen);
     let service = tower::util::BoxCloneSyncService::new(handler_fn(move |delivery| {
@@ -77,12 +79,12 @@ pub fn handler(answer: impl Fn(&Delivery) -> Result<Reply, BoxError> + Clone + S
     (BoxHandler::new(service), seen)
 }
 
-pub async fn call(handler: &BoxHandler, delivery: Delivery) -> Result<Reply, BoxError> {
+pub(crate) async fn call(handler: &BoxHandler, delivery: Delivery) -> Result<Reply, BoxError> {
     handler.clone().ready().await?.call(delivery).await
 }
 
 /// Verdicts as words, the error's sentence in place of an outcome where there is one.
-pub fn words(verdict: &Verdict) -> Vec<String> {
+pub(crate) fn words(verdict: &Verdict) -> Vec<String> {
     let word = |outcome: &Outcome| format!("{outcome:?}");
     match verdict {
         Verdict::All(outcome) => vec![format!("all {}", word(outcome))],

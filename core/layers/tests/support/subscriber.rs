@@ -8,41 +8,41 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 
-pub type Fields = BTreeMap<String, String>;
+pub(crate) type Fields = BTreeMap<String, String>;
 
 /// What happened, in order.
 #[derive(Debug, Default)]
-pub struct Log {
-    pub spans: Mutex<Vec<Fields>>,
+pub(crate) struct Log {
+    pub(crate) spans: Mutex<Vec<Fields>>,
     /// The level and fields of each event, and in how many spans it happened.
-    pub events: Mutex<Vec<(Level, Fields, usize)>>,
-    pub calls: AtomicUsize,
-    pub entered: AtomicUsize,
+    pub(crate) events: Mutex<Vec<(Level, Fields, usize)>>,
+    pub(crate) calls: AtomicUsize,
+    pub(crate) entered: AtomicUsize,
     depth: AtomicUsize,
     next: AtomicU64,
 }
 
 impl Log {
-    pub fn span(&self) -> Fields {
+    pub(crate) fn span(&self) -> Fields {
         let spans = self.spans.lock().unwrap();
         assert_eq!(spans.len(), 1, "one span: {spans:?}");
         spans[0].clone()
     }
 
-    pub fn messages(&self) -> Vec<(Level, String)> {
+    pub(crate) fn messages(&self) -> Vec<(Level, String)> {
         let events = self.events.lock().unwrap();
         events.iter().map(|(level, fields, _)| (*level, fields["message"].clone())).collect()
     }
 }
 
 /// Writes down what is wanted by `wants` and has convoke's target.
-pub struct Capture {
+pub(crate) struct Capture {
     log: Arc<Log>,
     wants: fn(&Metadata<'_>) -> bool,
 }
 
 impl Capture {
-    pub fn new(wants: fn(&Metadata<'_>) -> bool) -> (Self, Arc<Log>) {
+    pub(crate) fn new(wants: fn(&Metadata<'_>) -> bool) -> (Self, Arc<Log>) {
         let log = Arc::new(Log::default());
         (Self { log: Arc::clone(&log), wants }, log)
     }
