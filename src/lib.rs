@@ -1,13 +1,75 @@
 //! convoke: event-driven applications in Rust, on the broker of your choice.
+//!
+//! An application annotates its types and functions, names a broker by a URL, and runs. On every broker the same is promised:
+//! nothing lost, nothing stuck, ordered per key, bounded.
+//!
+//! ```
+//! use convoke::prelude::*;
+//! use serde::{Deserialize, Serialize};
+//!
+//! /// An order was paid.
+//! #[event(topic = "orders.paid", key = customer)]
+//! #[derive(Debug, Clone, Serialize, Deserialize)]
+//! struct OrderPaid { order: u64, customer: String }
+//!
+//! #[event(topic = "stock.reserved", key = order)]
+//! #[derive(Debug, Clone, Serialize, Deserialize)]
+//! struct StockReserved { order: u64 }
+//!
+//! /// What is returned is published, and confirmed, before the input is acknowledged.
+//! #[handler(group = "warehouse", concurrency = 16, timeout = "30s", retry(attempts = 5, backoff = "200ms..30s"))]
+//! async fn reserve(paid: OrderPaid) -> StockReserved {
+//!     StockReserved { order: paid.order }
+//! }
+//!
+//! # #[tokio::main]
+//! # async fn main() -> TestResult {
+//! let app = App::new("shop").from_env()?.start().await?;
+//! app.publisher().publish(&OrderPaid { order: 7, customer: "ada".into() }).await?;
+//! app.settled().await;
+//! assert!(app.drain().await.clean);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! | feature | default | what it brings |
+//! |---|---|---|
+//! | `json` | yes | the JSON codec, and the default codec of events |
+//! | `macros` | yes | `#[event]`, `#[handler]`, `#[convoke::test]` |
+//! | `memory` | yes | the embedded broker, `memory://` |
+//! | `testkit` | yes | `TestApp` and virtual time |
 
 extern crate self as convoke;
 
-pub use convoke_core::*;
+mod brokers;
+
+#[cfg(feature = "json")]
+pub use convoke_core::Json;
+pub use convoke_core::{
+    Batch, BatchItem, BatchOptions, BatchReply, BoxError, BoxFuture, BoxHandler, Class, Classified, Classify, Codec, DeadReason,
+    DecodeError, Delivered, Delivery, Entry, Epoch, Error, ErrorKind, Event, EventDef, FromDelivery, HandlerContext, HandlerDef,
+    HandlerOptions, HeaderMatch, HeaderName, Headers, Incoming, IntoKey, IntoOutgoing, IntoReply, Key, Location, Message,
+    MessageBuilder, Meta, OnRetry, Order, Outcome, Outgoing, PartId, Position, Publish, PublishSink, Publisher, Raw, Receipt,
+    Recognised, Registry, Rejected, Rejection, Reply, RetryOptions, Signature, StartAt, State, StateMap, Topic, TypeInfo,
+    Verdict, after, broker, class_of, cloudevents, decode, encode, essence, handler_fn, names, permanent, transient, unavailable,
+};
+#[doc(inline)]
 pub use convoke_layers as layers;
 #[cfg(all(feature = "macros", feature = "testkit"))]
 pub use convoke_macros::test;
 #[cfg(feature = "macros")]
 pub use convoke_macros::{event, handler};
+#[cfg(feature = "memory")]
+#[doc(inline)]
+pub use convoke_memory as memory;
+#[cfg(feature = "testkit")]
+pub use convoke_runtime::testkit::{Published, TestApp, TestResult};
+pub use convoke_runtime::{
+    App, AppHandle, AppStatus, BROKER_VARIABLE, DEFAULT_URL, DrainReport, End, HandlerStatus, Happening, Observer, ReadyApp,
+    STALLED, UnknownEvents, What,
+};
 
 /// What most programs use: `use convoke::prelude::*;`.
 pub mod prelude {
@@ -17,6 +79,9 @@ pub mod prelude {
     };
     #[cfg(feature = "macros")]
     pub use convoke_macros::{event, handler};
+    #[cfg(feature = "testkit")]
+    pub use convoke_runtime::testkit::{TestApp, TestResult};
+    pub use convoke_runtime::{App, AppHandle};
 }
 
 /// What generated code names. Not public API: it changes without notice.
@@ -24,4 +89,7 @@ pub mod prelude {
 pub mod __private {
     pub use convoke_core::__private::*;
     pub use convoke_core::*;
+    pub use convoke_runtime::App;
+    #[cfg(feature = "testkit")]
+    pub use convoke_runtime::testkit;
 }

@@ -238,3 +238,12 @@ pub enum StartAt {
     /// At what is published from now on.
     New,
 }
+
+impl From<StartAt> for crate::broker::Start {
+    fn from(start: StartAt) -> Self {
+        match start {
+            StartAt::Earliest => Self::Earliest,
+            StartAt::New => Self::New,
+        }
+    }
+}

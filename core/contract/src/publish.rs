@@ -36,13 +36,15 @@ pub struct Outgoing {
     pub reply_to: Option<Topic>,
     /// Whether it is an error if nobody's queue takes it.
     pub require_route: bool,
+    /// Whether it is to be sent without any header of ours.
+    pub verbatim: bool,
 }
 
 impl Outgoing {
     /// A message to be sent at once.
     #[must_use]
     pub fn new(message: Message) -> Self {
-        Self { message, deliver_at: None, expires_at: None, reply_to: None, require_route: false }
+        Self { message, deliver_at: None, expires_at: None, reply_to: None, require_route: false, verbatim: false }
     }
 }
 
@@ -230,6 +232,7 @@ impl Publish<'_> {
         outgoing.expires_at = self.options.expires_at;
         outgoing.reply_to = self.options.reply_to;
         outgoing.require_route = self.options.require_route;
+        outgoing.verbatim = self.options.verbatim;
         Ok(outgoing)
     }
 }

@@ -1,1 +1,14 @@
+//! The runtime of convoke: it binds the registry to a broker and runs it on tokio.
+//!
+//! Applications use the `convoke` crate, which re-exports what they need.
 
+mod app;
+mod driver;
+mod observe;
+mod publisher;
+#[cfg(feature = "testkit")]
+pub mod testkit;
+
+pub use app::{App, AppHandle, AppStatus, BROKER_VARIABLE, DEFAULT_URL, DrainReport, HandlerStatus, ReadyApp, STALLED};
+pub use driver::UnknownEvents;
+pub use observe::{End, Happening, Observer, What};

@@ -1,0 +1,266 @@
+//! What steers a running application.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use convoke_core::broker::{Broker, Faults, Health};
+use convoke_core::{Error, ErrorKind, Publisher, Topic};
+use convoke_engine::RouteId;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::Settings;
+use super::status::{AppStatus, HandlerStatus, STALLED, read};
+use crate::driver::{Command, Remote};
+use crate::publisher::Sink;
+
+/// A running application: publish, pause, resume, resize, look, drain. Cheap to clone.
+///
+/// Dropping every handle does not stop the application; [`AppHandle::drain`] does.
+#[derive(Clone)]
+pub struct AppHandle(Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) sink: Arc<Sink>,
+    pub(super) publisher: Publisher,
+    pub(super) bound: Vec<Bound>,
+    pub(super) tasks: tokio::sync::Mutex<Vec<JoinHandle<()>>>,
+    pub(super) turns: Arc<watch::Sender<u64>>,
+    pub(super) settings: Settings,
+    pub(super) aborted: AtomicBool,
+}
+
+/// A subscription that is bound to a driver.
+pub(super) struct Bound {
+    pub(super) remote: Arc<Remote>,
+    pub(super) group: String,
+    pub(super) topics: Vec<Topic>,
+    pub(super) handlers: Vec<&'static str>,
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DrainReport {
+    /// Whether everything that ran was finished and settled, and everything that was accepted for publishing was confirmed.
+    pub clean: bool,
+    /// Messages that were given out to this process and are not settled: they will be delivered again.
+    pub unsettled: u64,
+    /// Messages that were accepted for publishing and are not confirmed.
+    pub unconfirmed: u64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl AppHandle {
+    pub(super) fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+
+    /// Publishes from outside of handlers.
+    #[must_use]
+    pub fn publisher(&self) -> &Publisher {
+        &self.0.publisher
+    }
+
+    /// The broker, for what the common surface does not offer.
+    #[must_use]
+    pub fn broker(&self) -> &Arc<dyn Broker> {
+        &self.0.broker
+    }
+
+    /// How to make the broker fail, for tests; `None` if it cannot be told to.
+    #[must_use]
+    pub fn faults(&self) -> Option<&dyn Faults> {
+        self.0.broker.faults()
+    }
+
+    /// Starts nothing more for a handler until it is resumed. What runs goes on; nothing is lost or repeated.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is no such handler.
+    pub fn pause(&self, handler: &str) -> Result<(), Error> {
+        self.tell(handler, Command::Pause)
+    }
+
+    /// Lets a handler go on that was paused.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is no such handler.
+    pub fn resume(&self, handler: &str) -> Result<(), Error> {
+        self.tell(handler, Command::Resume)
+    }
+
+    /// Changes how many deliveries a handler runs at the same time. Fewer takes effect as what runs finishes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is no such handler; [`ErrorKind::Configuration`] if `concurrency` is 0.
+    pub fn resize(&self, handler: &str, concurrency: u32) -> Result<(), Error> {
+        if concurrency == 0 {
+            return Err(Error::new(ErrorKind::Configuration, "a concurrency of 0 would never run; use `pause`"));
+        }
+        self.tell(handler, |route| Command::Resize(route, concurrency))
+    }
+
+    fn tell(&self, handler: &str, command: impl Fn(RouteId) -> Command) -> Result<(), Error> {
+        for bound in &self.0.bound {
+            if let Some(index) = bound.handlers.iter().position(|name| *name == handler) {
+                bound.remote.send(command(route_id(index)));
+                return Ok(());
+            }
+        }
+        let names: Vec<_> = self.0.bound.iter().flat_map(|bound| &bound.handlers).copied().collect();
+        Err(Error::new(ErrorKind::NotFound, format!("no handler is named `{handler}`; there are {}", names.join(", "))))
+    }
+
+    /// How the application is now.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing changes.
+    pub async fn status(&self) -> AppStatus {
+        let broker = self.0.broker.health();
+        let mut handlers = Vec::new();
+        for bound in &self.0.bound {
+            let lag = self.0.broker.lag(&bound.group, &bound.topics).await.ok();
+            let connection = bound.remote.connection();
+            let now = bound.remote.now();
+            let core = bound.remote.core();
+            for (index, route) in core.routes.iter().enumerate() {
+                let status = core.engine.status(route_id(index));
+                let stalled = status.running > 0 && bound.remote.since_done() > STALLED && bound.remote.since_turn() > STALLED;
+                handlers.push(HandlerStatus {
+                    handler: route.context.handler.to_string(),
+                    group: bound.group.clone(),
+                    healthy: connection.up && !stalled && !bound.remote.has_ended(),
+                    paused: status.paused,
+                    suspended: status.suspended,
+                    concurrency: status.concurrency,
+                    in_flight: u64::from(status.in_flight),
+                    running: u64::from(status.running),
+                    waiting: u64::from(status.waiting),
+                    oldest: status.oldest.map(|since| now.since(since)),
+                    handled: read(&route.counters.handled),
+                    failed: read(&route.counters.failed),
+                    dead: read(&route.counters.dead),
+                    dropped: read(&route.counters.dropped),
+                    skipped: read(&route.counters.skipped),
+                    gaps: bound.remote.gaps(),
+                    lag,
+                    connection_failures: connection.failures,
+                });
+            }
+        }
+        handlers.sort_by(|a, b| a.handler.cmp(&b.handler));
+        let ready = broker == Health::Up && handlers.iter().all(|handler| handler.healthy);
+        AppStatus { ready, broker, publishing: self.0.sink.in_flight(), handlers }
+    }
+
+    /// Waits until there is nothing left to do: every group of this application has handled all that its topics hold, retries,
+    /// delayed messages and what handlers returned included.
+    ///
+    /// It is known, not guessed: the engines are idle, the broker says that nothing is left, and nothing happened between
+    /// the first and the last look. While other processes publish, or hold messages of the same groups, it waits for them too.
+    /// It never returns if a message can never be finished, a paused handler's for instance.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing changes.
+    pub async fn settled(&self) {
+        let mut turns = self.0.turns.subscribe();
+        loop {
+            let before = *turns.borrow_and_update();
+            if self.is_settled().await && *turns.borrow() == before {
+                return;
+            }
+            // Other processes settle without telling us: look again after a while even if nothing happens here.
+            let _ = tokio::time::timeout(LOOK_AGAIN, turns.changed()).await;
+        }
+    }
+
+    async fn is_settled(&self) -> bool {
+        if self.0.sink.in_flight() > 0 {
+            return false;
+        }
+        for bound in &self.0.bound {
+            if bound.remote.has_ended() {
+                continue;
+            }
+            if !bound.remote.core().engine.idle() {
+                return false;
+            }
+            match self.0.broker.lag(&bound.group, &bound.topics).await {
+                Ok(lag) if lag.is_zero() => {}
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// Stops: takes nothing more, finishes what runs within the time that the application allows, gives back what has not
+    /// started, settles, flushes, closes.
+    ///
+    /// # Delivery
+    /// A clean drain repeats no finished work. What was not finished in time is cancelled and delivered again.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped the drain goes on; call it again to wait for its end.
+    pub async fn drain(&self) -> DrainReport {
+        let begun = Instant::now();
+        let within = self.0.settings.drain_within;
+        for bound in &self.0.bound {
+            bound.remote.send(Command::Drain(within));
+        }
+        let mut tasks = self.0.tasks.lock().await;
+        // The engines keep the deadline; this is for a driver that a handler holds by blocking its thread.
+        let limit = begun + within + GRACE;
+        let mut clean = !self.0.aborted.load(Ordering::Acquire);
+        for task in tasks.iter_mut() {
+            clean &= matches!(tokio::time::timeout_at(limit, &mut *task).await, Ok(Ok(())));
+            task.abort();
+        }
+        tasks.clear();
+        clean &= tokio::time::timeout_at(limit, self.0.sink.flushed()).await.is_ok();
+        let unsettled: u64 = self.0.bound.iter().map(|bound| bound.remote.core().unsettled()).sum();
+        let unconfirmed = self.0.sink.in_flight();
+        let report = self.0.broker.close(GRACE).await;
+        let unconfirmed = unconfirmed.max(report.unconfirmed);
+        DrainReport { clean: clean && unsettled == 0 && unconfirmed == 0, unsettled, unconfirmed, took: begun.elapsed() }
+    }
+
+    /// Stops at once: cancels what runs and gives everything back. [`AppHandle::drain`] then returns soon.
+    pub fn abort(&self) {
+        self.0.aborted.store(true, Ordering::Release);
+        for bound in &self.0.bound {
+            bound.remote.send(Command::Abort);
+        }
+    }
+
+    /// Whether every driver has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.bound.iter().all(|bound| bound.remote.has_ended())
+    }
+
+    pub(crate) fn turns(&self) -> watch::Receiver<u64> {
+        self.0.turns.subscribe()
+    }
+}
+
+/// How long closing may take beyond the drain.
+const GRACE: Duration = Duration::from_secs(2);
+/// How often to look whether other processes have settled what they hold.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+#[allow(clippy::cast_possible_truncation, reason = "an application has fewer than 65,536 handlers")]
+fn route_id(index: usize) -> RouteId {
+    RouteId(index as u16)
+}
+
+impl fmt::Debug for AppHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let handlers: Vec<_> = self.0.bound.iter().flat_map(|bound| &bound.handlers).collect();
+        f.debug_struct("AppHandle").field("handlers", &handlers).finish_non_exhaustive()
+    }
+}

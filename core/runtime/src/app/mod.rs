@@ -1,0 +1,273 @@
+//! The application: what is put together, checked and run.
+
+mod bind;
+mod handle;
+mod open;
+mod plan;
+mod run;
+mod status;
+mod table;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use convoke_core::broker::Broker;
+use convoke_core::{BoxError, BoxHandler, Delivery, Error, HandlerDef, Registry, Reply, StateMap};
+use tower::{Layer, Service};
+
+use crate::driver::UnknownEvents;
+use crate::observe::Observer;
+
+pub use bind::ReadyApp;
+pub use handle::{AppHandle, DrainReport};
+pub use status::{AppStatus, HandlerStatus, STALLED};
+
+/// The environment variable that names the broker's URL.
+pub const BROKER_VARIABLE: &str = "CONVOKE_BROKER";
+/// The broker's URL where nothing else is said.
+pub const DEFAULT_URL: &str = "memory://";
+
+#[cfg(feature = "testkit")]
+type Decorate = Box<dyn FnOnce(Arc<dyn Broker>) -> Arc<dyn Broker> + Send>;
+type Wrap = Arc<dyn Fn(BoxHandler) -> BoxHandler + Send + Sync>;
+
+/// An application in the making: its name, state, layers and broker. Its events and handlers come from the registry.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example() -> Result<(), convoke_core::Error> {
+/// use convoke_runtime::App;
+///
+/// App::new("shop").state(42_u64).from_env()?.run().await
+/// # }
+/// ```
+#[must_use = "an application does nothing until `run` or `start`"]
+pub struct App {
+    name: String,
+    url: Option<String>,
+    broker: Option<Arc<dyn Broker>>,
+    state: StateMap,
+    layers: Vec<(Scope, Wrap)>,
+    registry: Registry,
+    only: Option<Vec<String>>,
+    expected: Vec<String>,
+    settings: Settings,
+    observers: Vec<Arc<dyn Observer>>,
+    #[cfg(feature = "testkit")]
+    decorate: Option<Decorate>,
+}
+
+/// What a layer wraps.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Scope {
+    App,
+    Group(String),
+    Handler(String),
+}
+
+/// Bounds and times, each with a default that is stated where it is set.
+#[derive(Debug, Clone)]
+struct Settings {
+    messages: u32,
+    bytes: u64,
+    drain_within: Duration,
+    publish_within: Duration,
+    deaths: u32,
+    unknown: UnknownEvents,
+    show_table: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            messages: 512,
+            bytes: 16 * 1024 * 1024,
+            drain_within: Duration::from_secs(25),
+            publish_within: Duration::from_secs(30),
+            deaths: 3,
+            unknown: UnknownEvents::Skip,
+            show_table: true,
+        }
+    }
+}
+
+impl App {
+    /// An application of this name, with every event and handler that is linked into the program.
+    ///
+    /// The name is the CloudEvents `source` of what it publishes and the first part of its groups' names: keep it.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            url: None,
+            broker: None,
+            state: StateMap::default(),
+            layers: Vec::new(),
+            registry: Registry::collect(),
+            only: None,
+            expected: Vec::new(),
+            settings: Settings::default(),
+            observers: Vec::new(),
+            #[cfg(feature = "testkit")]
+            decorate: None,
+        }
+    }
+
+    /// Gives handlers a value that they take as `State<T>`. One of each type.
+    pub fn state<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.state.insert(value);
+        self
+    }
+
+    /// Puts a tower layer around every handler. The first one is outermost.
+    ///
+    /// # Delivery
+    /// An error of the layer is a failed attempt of the message. See `convoke::layers` for what tower's own layers do.
+    pub fn layer<L>(self, layer: L) -> Self
+    where
+        L: Layer<BoxHandler> + Send + Sync + 'static,
+        L::Service: Service<Delivery, Response = Reply> + Clone + Send + 'static,
+        <L::Service as Service<Delivery>>::Error: Into<BoxError>,
+        <L::Service as Service<Delivery>>::Future: Send,
+    {
+        self.wrap(Scope::App, layer)
+    }
+
+    /// Puts a tower layer around every handler of a group, inside the application's layers.
+    pub fn group_layer<L>(self, group: impl Into<String>, layer: L) -> Self
+    where
+        L: Layer<BoxHandler> + Send + Sync + 'static,
+        L::Service: Service<Delivery, Response = Reply> + Clone + Send + 'static,
+        <L::Service as Service<Delivery>>::Error: Into<BoxError>,
+        <L::Service as Service<Delivery>>::Future: Send,
+    {
+        self.wrap(Scope::Group(group.into()), layer)
+    }
+
+    /// Puts a tower layer around one handler, inside the layers of its group.
+    pub fn handler_layer<L>(self, handler: impl Into<String>, layer: L) -> Self
+    where
+        L: Layer<BoxHandler> + Send + Sync + 'static,
+        L::Service: Service<Delivery, Response = Reply> + Clone + Send + 'static,
+        <L::Service as Service<Delivery>>::Error: Into<BoxError>,
+        <L::Service as Service<Delivery>>::Future: Send,
+    {
+        self.wrap(Scope::Handler(handler.into()), layer)
+    }
+
+    fn wrap<L>(mut self, scope: Scope, layer: L) -> Self
+    where
+        L: Layer<BoxHandler> + Send + Sync + 'static,
+        L::Service: Service<Delivery, Response = Reply> + Clone + Send + 'static,
+        <L::Service as Service<Delivery>>::Error: Into<BoxError>,
+        <L::Service as Service<Delivery>>::Future: Send,
+    {
+        self.layers.push((scope, Arc::new(move |handler: BoxHandler| handler.layered(&layer))));
+        self
+    }
+
+    /// Uses the broker at this URL.
+    pub fn url(mut self, url: impl Into<String>) -> Self {
+        self.url = Some(url.into());
+        self
+    }
+
+    /// Uses a broker that the program has opened by itself.
+    pub fn broker(mut self, broker: Arc<dyn Broker>) -> Self {
+        self.broker = Some(broker);
+        self
+    }
+
+    /// Takes the broker's URL from the environment: `CONVOKE_BROKER`, by default `memory://`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidUrl`](convoke_core::ErrorKind::InvalidUrl) if the variable is not text or no URL.
+    pub fn from_env(mut self) -> Result<Self, Error> {
+        self.url = Some(open::url_from_env()?);
+        Ok(self)
+    }
+
+    /// Adds a handler by hand, beside those of the registry.
+    pub fn register(mut self, handler: &'static HandlerDef) -> Self {
+        self.registry.handlers.push(handler);
+        self
+    }
+
+    /// Uses this registry in place of everything that is linked into the program.
+    pub fn registry(mut self, registry: Registry) -> Self {
+        self.registry = registry;
+        self
+    }
+
+    /// Runs only these handlers; others are not even checked.
+    pub fn only<S: Into<String>>(mut self, handlers: impl IntoIterator<Item = S>) -> Self {
+        self.only = Some(handlers.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Refuses to start unless these handlers are there: a guard against a crate that is not linked.
+    pub fn expect_handlers<S: Into<String>>(mut self, handlers: impl IntoIterator<Item = S>) -> Self {
+        self.expected.extend(handlers.into_iter().map(Into::into));
+        self
+    }
+
+    /// How much each subscription has in flight at most: messages (512) and bytes (16 MiB).
+    pub fn in_flight(mut self, messages: u32, bytes: u64) -> Self {
+        self.settings.messages = messages;
+        self.settings.bytes = bytes;
+        self
+    }
+
+    /// How long a drain may take (25 s) before what still runs is cancelled.
+    pub fn drain_within(mut self, within: Duration) -> Self {
+        self.settings.drain_within = within;
+        self
+    }
+
+    /// How long a publish that is refused for now, or not answered, is repeated under the same id (30 s) before it is an error.
+    pub fn publish_within(mut self, within: Duration) -> Self {
+        self.settings.publish_within = within;
+        self
+    }
+
+    /// After how many deaths of the process a message that was tried alone is given up (3).
+    pub fn deaths(mut self, deaths: u32) -> Self {
+        self.settings.deaths = deaths;
+        self
+    }
+
+    /// What messages of an unknown event name come to on a topic that a group reads for other names (skipped, and counted).
+    pub fn unknown_events(mut self, policy: UnknownEvents) -> Self {
+        self.settings.unknown = policy;
+        self
+    }
+
+    /// Does not print the table of what is bound at start.
+    pub fn quiet(mut self) -> Self {
+        self.settings.show_table = false;
+        self
+    }
+
+    /// Puts something around the broker, whatever it is.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn decorated(mut self, decorate: impl FnOnce(Arc<dyn Broker>) -> Arc<dyn Broker> + Send + 'static) -> Self {
+        self.decorate = Some(Box::new(decorate));
+        self
+    }
+
+    /// Tells somebody what happens to messages.
+    pub fn observe(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observers.push(observer);
+        self
+    }
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App")
+            .field("name", &self.name)
+            .field("handlers", &self.registry.handlers.iter().map(|handler| handler.name).collect::<Vec<_>>())
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,53 @@
+//! From a URL to a broker.
+
+use std::sync::Arc;
+
+use convoke_core::broker::{Broker, BrokerConfig, BrokerFactory, BrokerUrl};
+use convoke_core::{Error, ErrorKind};
+
+use super::{BROKER_VARIABLE, DEFAULT_URL};
+
+/// The URL that the environment names.
+pub(crate) fn url_from_env() -> Result<String, Error> {
+    match std::env::var(BROKER_VARIABLE) {
+        Ok(url) => BrokerUrl::parse(&url).map(|_| url).map_err(|error| {
+            Error::new(ErrorKind::InvalidUrl, format!("the variable {BROKER_VARIABLE} holds no broker's URL")).with_source(error)
+        }),
+        Err(std::env::VarError::NotPresent) => Ok(DEFAULT_URL.to_owned()),
+        Err(error @ std::env::VarError::NotUnicode(_)) => {
+            let _ = error; // Its text would repeat the value, which may hold a password.
+            Err(Error::new(ErrorKind::InvalidUrl, format!("the variable {BROKER_VARIABLE} is not UTF-8")))
+        }
+    }
+}
+
+/// Opens the broker that `url` names, by the factories of the registry.
+pub(crate) async fn open(url: &str, app: &str, factories: &[&'static BrokerFactory]) -> Result<Arc<dyn Broker>, Error> {
+    let url = BrokerUrl::parse(url)?;
+    let factory = factories.iter().find(|factory| factory.schemes.contains(&url.scheme()));
+    let Some(factory) = factory else {
+        return Err(Error::new(ErrorKind::InvalidUrl, unknown_scheme(url.scheme(), factories)));
+    };
+    let Some(open) = factory.open else {
+        let text = format!(
+            "`{}://` needs the cargo feature `{feature}`: `cargo add convoke --features {feature}`",
+            url.scheme(),
+            feature = factory.feature
+        );
+        return Err(Error::new(ErrorKind::Unsupported, text));
+    };
+    let shown = url.to_string();
+    open(BrokerConfig::new(url, app))
+        .await
+        .map_err(|error| Error::new(error.kind(), format!("`{shown}` cannot be opened")).with_source(error))
+}
+
+fn unknown_scheme(scheme: &str, factories: &[&'static BrokerFactory]) -> String {
+    if factories.is_empty() {
+        return format!(
+            "no broker is linked into this program, so `{scheme}://` means nothing; use the `convoke` crate, or `App::broker`"
+        );
+    }
+    let known: Vec<_> = factories.iter().map(|factory| format!("`{}`", factory.example)).collect();
+    format!("no broker is called `{scheme}://`; a URL looks like one of {}", known.join(", "))
+}

@@ -1,0 +1,86 @@
+//! Running until somebody asks for the end.
+
+use convoke_core::{Error, ErrorKind};
+
+use super::App;
+
+impl App {
+    /// Runs the application until it is told to stop: SIGTERM or SIGINT (Ctrl-C on Windows) drains it, a second one ends it at
+    /// once.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped the application goes on without anybody to stop it; do not.
+    ///
+    /// # Errors
+    /// As [`App::start`]; [`ErrorKind::Timeout`] if the drain had to cancel what was running.
+    pub async fn run(self) -> Result<(), Error> {
+        let app = self.start().await?;
+        let mut signals = Signals::new()?;
+        let mut turns = app.turns();
+        loop {
+            tokio::select! {
+                () = signals.next() => break,
+                // A driver that has ended by itself has been aborted: there is nothing left to wait for.
+                _ = turns.changed() => if app.has_ended() { break },
+            }
+        }
+        tracing::info!("draining; a second signal ends it at once");
+        let drain = app.drain();
+        tokio::pin!(drain);
+        let report = loop {
+            tokio::select! {
+                report = &mut drain => break report,
+                () = signals.next() => app.abort(),
+            }
+        };
+        if report.clean {
+            tracing::info!(took = ?report.took, "drained");
+            return Ok(());
+        }
+        let text = format!(
+            "the drain was not clean: {} messages will be delivered again and {} are not confirmed; give it more time with `drain_within`",
+            report.unsettled, report.unconfirmed
+        );
+        Err(Error::new(ErrorKind::Timeout, text))
+    }
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> Result<Self, Error> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let listen = |kind| {
+            signal(kind).map_err(|error| Error::new(ErrorKind::Internal, "signals cannot be listened to").with_source(error))
+        };
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What can be read about a running application.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use convoke_core::broker::{Health, Lag};
+
+/// An application, as it is now.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct AppStatus {
+    /// Whether every handler is consuming and the connection is up: what a readiness probe asks.
+    pub ready: bool,
+    /// The connection to the broker.
+    pub broker: Health,
+    /// Messages published from outside of handlers that are not confirmed yet.
+    pub publishing: u64,
+    /// Each handler, by name.
+    pub handlers: Vec<HandlerStatus>,
+}
+
+/// A handler, as it is now.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct HandlerStatus {
+    /// Its name.
+    pub handler: String,
+    /// Its group.
+    pub group: String,
+    /// Whether its subscription is open and makes progress: not connected, or with work for [`STALLED`] without finishing any,
+    /// is unhealthy.
+    pub healthy: bool,
+    /// Whether it was told to pause.
+    pub paused: bool,
+    /// Whether it has paused by itself, because what it depends on is unavailable.
+    pub suspended: bool,
+    /// How many deliveries run at the same time at most.
+    pub concurrency: u32,
+    /// Messages that this process holds and has not settled.
+    pub in_flight: u64,
+    /// Of these, how many a handler is running with.
+    pub running: u64,
+    /// Of these, how many wait for a retry.
+    pub waiting: u64,
+    /// The age of the oldest of these, from the moment it was handed to this process.
+    pub oldest: Option<Duration>,
+    /// Handled and acknowledged.
+    pub handled: u64,
+    /// Attempts that failed.
+    pub failed: u64,
+    /// Messages that were given up and are in the dead-letter topic.
+    pub dead: u64,
+    /// Messages that the code dropped.
+    pub dropped: u64,
+    /// Messages of unknown events that were skipped.
+    pub skipped: u64,
+    /// Ranges of messages that the broker discarded before they were read.
+    pub gaps: u64,
+    /// How far the group is behind, as the broker says; `None` where it does not answer.
+    pub lag: Option<Lag>,
+    /// Failures of the connection in a row.
+    pub connection_failures: u32,
+}
+
+/// How long a handler may have work without finishing any before it is called unhealthy.
+pub const STALLED: Duration = Duration::from_secs(60);
+
+pub(crate) fn read(counter: &std::sync::atomic::AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}

@@ -1,0 +1,427 @@
+//! The part of a driver that others may look at while handlers run: the engine, the messages, and what is to be done.
+//!
+//! It stands behind a mutex that is never held while a handler is polled. So a handler that blocks its thread keeps nobody from
+//! extending leases (see [`keeper`](super::keeper)), reading the status, or asking for a drain.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use convoke_core::broker::{Commit, Deliveries, Settle, Settlement, SubscriptionControl};
+use convoke_core::cloudevents::derived_id;
+use convoke_core::{Delivered, Delivery, Epoch, MessageBuilder, Outgoing, PartId, Topic, names};
+use convoke_engine::{Answer, End, Engine, In, Meta, Note, Out, Published, RouteId, Slot, Time, Verdict};
+
+use super::bodies::{Bodies, Failure};
+use super::calls::Ended;
+use super::dead::{Death, letter};
+use super::route::{Counters, RouteRunner, Routed, UnknownEvents, dispatch, identity};
+use super::verdict::{Said, judge};
+use crate::observe::{Happening, Observer, What};
+use crate::publisher::{identified, too_large};
+
+/// A partition of the present subscription.
+#[derive(Debug)]
+pub(crate) struct PartInfo {
+    pub(crate) epoch: Epoch,
+    /// Indices of the handlers that read its topic.
+    reading: Vec<usize>,
+}
+
+/// What the outputs of the engine have asked for, to be done outside of the lock.
+#[derive(Default)]
+pub(crate) struct Todo {
+    pub(crate) starts: Vec<(Slot, RouteId, Delivery)>,
+    pub(crate) cancels: Vec<u32>,
+    /// Messages to publish; for each, the slot that waits for it.
+    pub(crate) publishes: Vec<(Slot, Outgoing)>,
+    pub(crate) settles: Vec<(Slot, Settlement)>,
+    pub(crate) commits: Vec<Commit>,
+    pub(crate) drained: bool,
+}
+
+/// See the module's documentation.
+pub(crate) struct Core {
+    pub(crate) engine: Engine,
+    pub(crate) bodies: Bodies,
+    pub(crate) routes: Vec<RouteRunner>,
+    pub(crate) parts: HashMap<PartId, PartInfo>,
+    pub(crate) control: Option<Arc<dyn SubscriptionControl>>,
+    pub(crate) outs: Vec<Out>,
+    pub(crate) app: Arc<str>,
+    pub(crate) unknown: UnknownEvents,
+    pub(crate) max_message: Option<usize>,
+    pub(crate) observers: Vec<Arc<dyn Observer>>,
+    /// After how long a delivery expires that can be extended.
+    pub(crate) lease: Option<Duration>,
+    metas: Vec<Meta>,
+    verdicts: Vec<Verdict>,
+}
+
+impl Core {
+    pub(crate) fn new(
+        engine: Engine,
+        routes: Vec<RouteRunner>,
+        app: Arc<str>,
+        unknown: UnknownEvents,
+        max_message: Option<usize>,
+    ) -> Self {
+        Self {
+            engine,
+            bodies: Bodies::default(),
+            routes,
+            parts: HashMap::new(),
+            control: None,
+            outs: Vec::new(),
+            app,
+            unknown,
+            max_message,
+            observers: Vec::new(),
+            lease: None,
+            metas: Vec::new(),
+            verdicts: Vec::new(),
+        }
+    }
+
+    pub(crate) fn step(&mut self, now: Time, input: In<'_>) {
+        self.engine.step(now, input, &mut self.outs);
+    }
+
+    pub(crate) fn assigned(&mut self, part: PartId, epoch: Epoch, topic: &Topic) {
+        let reading = self.routes.iter().enumerate().filter(|(_, route)| route.topic == *topic).map(|(index, _)| index).collect();
+        self.parts.insert(part, PartInfo { epoch, reading });
+    }
+
+    /// Takes messages in: finds the handler of each, and tells the engine.
+    pub(crate) fn delivered(&mut self, now: Time, deliveries: Deliveries) {
+        let Deliveries { part, epoch, messages, .. } = deliveries;
+        let mut metas = std::mem::take(&mut self.metas);
+        metas.clear();
+        for incoming in messages {
+            let reading = self.parts.get(&part).map_or(&[][..], |info| &info.reading);
+            let routed = dispatch(&self.routes, reading, &incoming, self.unknown);
+            let (index, dead, skip, error) = match routed {
+                Routed::To(index) => (index, None, false, None),
+                Routed::Dead(index, reason, error) => (index, Some(reason), false, Some(error)),
+                Routed::Skip(index) => (index, None, true, None),
+            };
+            let route = &self.routes[index];
+            #[allow(clippy::cast_possible_truncation, reason = "a handler's index is below 65,536, a message below 4 GiB")]
+            let (route_id, bytes) = (RouteId(index as u16), incoming.message.size() as u32);
+            let mut meta = Meta {
+                slot: Slot { index: 0, generation: 0 },
+                position: incoming.position,
+                route: route_id,
+                lane: route.lane(&incoming),
+                bytes,
+                identity: identity(&incoming),
+                attempts: incoming.attempts,
+                deliveries: incoming.deliveries,
+                deaths: incoming.deaths,
+                due: incoming.due_in.filter(|due| !due.is_zero()).map(|due| now.after(due)),
+                dead,
+                skip,
+            };
+            self.observe(route_id, &incoming, What::Delivered);
+            meta.slot = self.bodies.insert(incoming, route_id);
+            if let (Some(error), Some(body)) = (error, self.bodies.get_mut(meta.slot)) {
+                Failure::record(&mut body.failure, &Said(error));
+            }
+            metas.push(meta);
+        }
+        self.step(now, In::Delivered { part, epoch, metas: &metas });
+        self.metas = metas;
+    }
+
+    /// A call of a handler is over.
+    pub(crate) fn finished(&mut self, now: Time, slot: Slot, ended: Ended) {
+        let mut verdicts = std::mem::take(&mut self.verdicts);
+        // Copied: the engine is told while it is read. A batch is short beside the work that it stood for.
+        let single = [slot];
+        let batch: Vec<Slot>;
+        let slots: &[Slot] = match self.engine.batch(slot) {
+            [] | [_] => &single,
+            many => {
+                batch = many.to_vec();
+                &batch
+            }
+        };
+        let bodies = &mut self.bodies;
+        let outgoing = judge(ended, slots.len(), &mut verdicts, |index, error| {
+            if let Some(body) = slots.get(index).and_then(|slot| bodies.get_mut(*slot)) {
+                Failure::record(&mut body.failure, error);
+            }
+        });
+        let mut returned = !outgoing.is_empty();
+        if returned {
+            let handed_over = self.hand_over(slot, outgoing);
+            if let Err(error) = handed_over {
+                // What is too large will be too large the next time as well.
+                returned = false;
+                for (slot, verdict) in slots.iter().zip(&mut verdicts) {
+                    if let Some(body) = self.bodies.get_mut(*slot) {
+                        Failure::record(&mut body.failure, &error);
+                    }
+                    *verdict = Verdict::Dead(convoke_core::DeadReason::HandlerError);
+                }
+            }
+        }
+        if let Some(body) = self.bodies.get_mut(slot) {
+            body.call = None;
+        }
+        for (slot, verdict) in slots.iter().zip(&verdicts) {
+            if matches!(verdict, Verdict::Failed { .. })
+                && let Some(route) = self.bodies.get(*slot).map(|body| body.route)
+            {
+                Counters::add(&self.routes[route.0 as usize].counters.failed);
+            }
+        }
+        self.step(now, In::Finished { slot, verdicts: &verdicts, returned });
+        self.verdicts = verdicts;
+    }
+
+    /// Keeps what a handler returned with the message that caused it, under identities that a repeat will have too.
+    fn hand_over(&mut self, slot: Slot, outgoing: Vec<MessageBuilder>) -> Result<(), convoke_core::Error> {
+        let Some(body) = self.bodies.get_mut(slot) else { return Ok(()) };
+        let Some(incoming) = &body.incoming else { return Ok(()) };
+        let context = &self.routes[body.route.0 as usize].context;
+        let cause = Delivered::new(incoming.clone(), 1);
+        let cause = cause.id();
+        let headers = incoming.message.headers();
+        body.returned.clear();
+        for (index, mut message) in outgoing.into_iter().enumerate() {
+            let event = message.headers_mut();
+            if event.get(names::TYPE).is_some() {
+                event.append(names::ID, derived_id(&cause, &context.group, &context.handler, index));
+                event.append(names::CAUSATION_ID, cause.clone().into_owned());
+                let origin = headers.get(names::CORRELATION_ID).cloned().unwrap_or_else(|| cause.clone().into_owned().into());
+                event.append(names::CORRELATION_ID, origin);
+                for name in [names::TRACE_PARENT, names::TRACE_STATE] {
+                    if let Some(value) = headers.get(name).filter(|_| event.get(name).is_none()) {
+                        event.append(name, value.clone());
+                    }
+                }
+            }
+            let outgoing = identified(Outgoing::new(message.build()), &self.app);
+            if let Some(error) = too_large(&outgoing, self.max_message) {
+                body.returned.clear();
+                return Err(error);
+            }
+            body.returned.push(outgoing);
+        }
+        Ok(())
+    }
+
+    /// Carries the outputs out as far as that needs no waiting; the rest goes into `todo`.
+    pub(crate) fn carry_out(&mut self, todo: &mut Todo) {
+        let mut outs = std::mem::take(&mut self.outs);
+        for out in outs.drain(..) {
+            self.carry_out_one(out, todo);
+        }
+        // Nothing above steps the engine, so nothing was added meanwhile.
+        self.outs = outs;
+    }
+
+    fn carry_out_one(&mut self, out: Out, todo: &mut Todo) {
+        match out {
+            Out::Start { slot, route, attempt, .. } => {
+                let Some(incoming) = self.bodies.get(slot).and_then(|body| body.incoming.clone()) else { return };
+                self.observe(route, &incoming, What::Started { attempt });
+                let context = Arc::clone(&self.routes[route.0 as usize].context);
+                todo.starts.push((slot, route, Delivery::one(Delivered::new(incoming, attempt), context)));
+            }
+            Out::StartBatch { slot, route, .. } => {
+                let messages: Vec<Delivered> = self
+                    .engine
+                    .batch(slot)
+                    .iter()
+                    .filter_map(|one| {
+                        let incoming = self.bodies.get(*one)?.incoming.clone()?;
+                        Some(Delivered::new(incoming, self.engine.attempt(*one)))
+                    })
+                    .collect();
+                for one in &messages {
+                    self.observe(route, &one.incoming, What::Started { attempt: one.attempt });
+                }
+                let context = Arc::clone(&self.routes[route.0 as usize].context);
+                todo.starts.push((slot, route, Delivery::batch(messages, context)));
+            }
+            Out::Cancel { slot } => todo.cancels.extend(self.bodies.get_mut(slot).and_then(|body| body.call.take())),
+            Out::PublishReturned { slot } => {
+                let Some(body) = self.bodies.get(slot) else { return };
+                todo.publishes.extend(body.returned.iter().map(|outgoing| (slot, outgoing.clone())));
+            }
+            Out::PublishDead { slot, reason, attempts } => self.bury(slot, reason, attempts, todo),
+            // Asked for only where `Delay::Republish` is configured, which the runtime never does.
+            Out::PublishRetry { .. } => {}
+            Out::Settle { slot, settle } => {
+                let Some(incoming) = self.bodies.get(slot).and_then(|body| body.incoming.as_ref()) else { return };
+                todo.settles.push((slot, Settlement::new(incoming.token.clone(), settle)));
+            }
+            Out::Commit { part, .. } => todo.commits.extend(self.engine.commit(part)),
+            Out::Grant { part, epoch, messages, bytes } => {
+                if let Some(control) = &self.control {
+                    control.grant(part, epoch, messages, bytes);
+                }
+            }
+            Out::Revoked { part, epoch } => {
+                if let Some(control) = &self.control {
+                    control.revoked(part, epoch);
+                }
+            }
+            Out::Swap { held, new } => {
+                let newer = self
+                    .bodies
+                    .get(new)
+                    .and_then(|body| body.incoming.as_ref())
+                    .map(|incoming| (incoming.token.clone(), incoming.deliveries));
+                if let (Some((token, deliveries)), Some(held)) =
+                    (newer, self.bodies.get_mut(held).and_then(|body| body.incoming.as_mut()))
+                {
+                    held.token = token;
+                    held.deliveries = deliveries;
+                }
+            }
+            Out::Free { slot, end } => self.free(slot, end),
+            Out::Drained => todo.drained = true,
+            Out::Note(note) => self.note(note),
+        }
+    }
+
+    fn bury(&mut self, slot: Slot, reason: convoke_core::DeadReason, attempts: u32, todo: &mut Todo) {
+        let Some(body) = self.bodies.get_mut(slot) else { return };
+        let Some(incoming) = &body.incoming else { return };
+        let route = &self.routes[body.route.0 as usize];
+        if body.replacement.is_none() {
+            let failure = body.failure.as_deref();
+            let context = &route.context;
+            let death = Death { reason, attempts, failure, group: &context.group, handler: &context.handler };
+            body.replacement = Some(letter(incoming, &route.dead, &death, self.max_message));
+            tracing::warn!(
+                handler = &*context.handler, topic = %incoming.message.topic(), partition = incoming.partition,
+                position = %incoming.position, reason = reason.as_str(), attempts, dead = %route.dead,
+                error = failure.map_or("", |failure| failure.error.as_str()), "a message goes to the dead-letter topic"
+            );
+        }
+        if let Some(outgoing) = &body.replacement {
+            todo.publishes.push((slot, outgoing.clone()));
+        }
+        let (route, incoming) = (body.route, incoming.clone());
+        let error = self.bodies.get(slot).and_then(|body| body.failure.as_ref()).map(|failure| failure.error.clone());
+        self.observe(route, &incoming, What::Dying { reason, attempts, error: error.as_deref() });
+    }
+
+    fn free(&mut self, slot: Slot, end: End) {
+        if let Some(body) = self.bodies.get(slot) {
+            let counters = &self.routes[body.route.0 as usize].counters;
+            match end {
+                End::Acked => Counters::add(&counters.handled),
+                End::Dropped => Counters::add(&counters.dropped),
+                End::Skipped => Counters::add(&counters.skipped),
+                End::Dead => Counters::add(&counters.dead),
+                End::Retried | End::Returned | End::Lost | End::Duplicate => {}
+            }
+            if let Some(incoming) = &body.incoming {
+                self.observe(body.route, incoming, What::Ended(end.into()));
+            }
+        }
+        self.bodies.remove(slot);
+    }
+
+    fn note(&self, note: Note) {
+        let handler = |route: RouteId| &*self.routes[route.0 as usize].context.handler;
+        match note {
+            Note::Retrying { slot, attempts, delay, .. } => {
+                let Some(body) = self.bodies.get(slot) else { return };
+                let Some(incoming) = &body.incoming else { return };
+                let error = body.failure.as_ref().map(|failure| failure.error.as_str());
+                tracing::debug!(
+                    handler = handler(body.route), topic = %incoming.message.topic(), partition = incoming.partition,
+                    position = %incoming.position, attempts, ?delay, error, "an attempt failed and will be repeated"
+                );
+                self.observe(body.route, incoming, What::Retrying { attempts, delay, error });
+            }
+            Note::Suspended { route, .. } => {
+                tracing::warn!(handler = handler(route), "paused: the handler says that what it depends on is unavailable");
+            }
+            Note::Restored { route } => tracing::info!(handler = handler(route), "resumed: the handler works again"),
+            Note::Full { part, cap } => tracing::debug!(part = part.0, ?cap, "the intake of a partition waits at a cap"),
+            Note::Stuck { slot } => {
+                let incoming = self.bodies.get(slot).and_then(|body| body.incoming.as_ref());
+                if let Some(incoming) = incoming {
+                    tracing::error!(
+                        topic = %incoming.message.topic(), partition = incoming.partition, position = %incoming.position,
+                        "a message can neither be handled nor be dead-lettered; what is behind it waits"
+                    );
+                }
+            }
+            Note::Alone { slot } => {
+                let incoming = self.bodies.get(slot).and_then(|body| body.incoming.as_ref());
+                if let Some(incoming) = incoming {
+                    tracing::warn!(
+                        topic = %incoming.message.topic(), partition = incoming.partition, position = %incoming.position,
+                        "in flight when the last owner died: tried alone"
+                    );
+                }
+            }
+            Note::Expired { part } => tracing::warn!(part = part.0, "ownership was not renewed in time: nothing starts"),
+            _ => {}
+        }
+    }
+
+    fn observe(&self, route: RouteId, incoming: &convoke_core::Incoming, what: What<'_>) {
+        if self.observers.is_empty() {
+            return;
+        }
+        let context = &self.routes[route.0 as usize].context;
+        let happening = Happening { group: &context.group, handler: &context.handler, incoming, what };
+        for observer in &self.observers {
+            observer.observe(&happening);
+        }
+    }
+
+    /// What was published for a slot is answered. What is confirmed is not published again.
+    pub(crate) fn published(&mut self, now: Time, slot: Slot, result: Published, confirmed: &[bool]) {
+        if let Some(body) = self.bodies.get_mut(slot)
+            && body.replacement.is_none()
+        {
+            let mut confirmed = confirmed.iter();
+            body.returned.retain(|_| !confirmed.next().copied().unwrap_or(false));
+        }
+        self.step(now, In::Published { slot, result });
+    }
+
+    /// A publish for this slot was refused for good.
+    pub(crate) fn refused(&mut self, slot: Slot, error: &convoke_core::Error) {
+        if let Some(body) = self.bodies.get_mut(slot) {
+            Failure::record(&mut body.failure, error);
+            if body.replacement.is_some() {
+                tracing::error!(%error, "a dead letter was refused");
+            } else {
+                // The engine turns to the dead letter next, which is made anew with this error in it.
+                body.returned.clear();
+            }
+        }
+    }
+
+    pub(crate) fn settled(&mut self, now: Time, slot: Slot, settle: Settle, answer: Answer) {
+        self.step(now, In::Settled { slot, settle, answer });
+    }
+
+    /// How many messages are held and not settled.
+    pub(crate) fn unsettled(&self) -> u64 {
+        self.bodies.len() as u64
+    }
+
+    /// How many messages of all handlers are done.
+    pub(crate) fn done(&self) -> u64 {
+        let of = |counters: &Counters| {
+            [&counters.handled, &counters.dead, &counters.dropped, &counters.skipped]
+                .iter()
+                .map(|c| c.load(Ordering::Relaxed))
+                .sum::<u64>()
+        };
+        self.routes.iter().map(|route| of(&route.counters)).sum()
+    }
+}

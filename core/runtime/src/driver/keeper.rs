@@ -1,0 +1,71 @@
+//! The keeper: extends leases while a handler blocks the driver's thread.
+//!
+//! Normally the driver extends leases in its turns. A handler that computes without awaiting holds the driver's task, and with
+//! it its turns; then the keeper, a task of its own, gives the engine its tick and carries out the extensions, and nothing else:
+//! every other output is left for the driver. It needs a second thread (tokio's multi-thread runtime), and reports what it sees.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use convoke_core::broker::Settle;
+use convoke_engine::{In, Out};
+use tokio::task::JoinHandle;
+
+use super::core::Todo;
+use super::remote::Remote;
+
+/// Ends the keeper when it is dropped.
+pub(crate) struct Keeper(Option<JoinHandle<()>>);
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if let Some(task) = self.0.take() {
+            task.abort();
+        }
+    }
+}
+
+/// Starts a keeper, if deliveries expire and can be extended.
+pub(crate) fn keep(remote: Arc<Remote>) -> Keeper {
+    let Some(term) = remote.core().lease else { return Keeper(None) };
+    // The engine extends at every third of the term: half of that leaves room for one more try.
+    let period = (term / 6).max(Duration::from_millis(1));
+    Keeper(Some(tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(period).await;
+            if remote.since_turn() > period {
+                extend(&remote).await;
+            }
+        }
+    })))
+}
+
+async fn extend(remote: &Remote) {
+    let now = remote.now();
+    let (control, batch) = {
+        let mut core = remote.core();
+        // Idle is no fault: a driver without work does not turn.
+        if core.engine.idle() {
+            return;
+        }
+        tracing::debug!("a handler blocks its thread, or all of them are slow: leases are extended for it");
+        core.step(now, In::Tick);
+        let outs = std::mem::take(&mut core.outs);
+        let (extensions, others) = outs.into_iter().partition(|out| matches!(out, Out::Settle { settle: Settle::Extend, .. }));
+        let mut todo = Todo::default();
+        core.outs = extensions;
+        core.carry_out(&mut todo);
+        core.outs = others;
+        (core.control.clone(), todo.settles)
+    };
+    remote.nudge();
+    if let (Some(control), false) = (control, batch.is_empty()) {
+        let (slots, batch): (Vec<_>, Vec<_>) = batch.into_iter().map(|(slot, one)| ((slot, one.settle), one)).unzip();
+        let answers = control.settle(batch).await;
+        let mut core = remote.core();
+        let now = remote.now();
+        for ((slot, settle), settled) in slots.into_iter().zip(answers) {
+            core.settled(now, slot, settle, super::answer(Some(&settled)));
+        }
+    }
+}

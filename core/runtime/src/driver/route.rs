@@ -1,0 +1,124 @@
+//! A handler as the driver sees it: which messages are its own, and how it is called.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use convoke_core::{DeadReason, EventDef, HandlerContext, Incoming, Key, Recognised, Topic, names};
+
+/// What messages of an unknown event name on a shared topic come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum UnknownEvents {
+    /// They are acknowledged, and counted: they belong to others.
+    #[default]
+    Skip,
+    /// They go to the dead-letter topic.
+    DeadLetter,
+}
+
+/// One handler of a subscription.
+pub(crate) struct RouteRunner {
+    pub(crate) context: Arc<HandlerContext>,
+    pub(crate) event: Option<&'static EventDef>,
+    /// The event's `type` on the wire, made once.
+    pub(crate) wire_type: String,
+    pub(crate) topic: Topic,
+    pub(crate) ordered: bool,
+    pub(crate) dead: Topic,
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// What a handler has done so far.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) handled: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    pub(crate) dead: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    pub(crate) skipped: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn add(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Where a message goes.
+pub(crate) enum Routed {
+    /// To this handler.
+    To(usize),
+    /// To the dead-letter topic of this handler's group, because of this.
+    Dead(usize, DeadReason, String),
+    /// Nowhere: nobody in the group wants it.
+    Skip(usize),
+}
+
+/// Which of the handlers that read the message's topic takes it. There is at least one, named by its index in `routes`.
+pub(crate) fn dispatch(routes: &[RouteRunner], reading: &[usize], incoming: &Incoming, unknown: UnknownEvents) -> Routed {
+    let Some(&first) = reading.first() else { return Routed::Skip(0) };
+    let Some(wire_type) = incoming.message.headers().get(names::TYPE) else {
+        // A bare message is what the topic's event is: the one that says `bare`, or the first.
+        let bare = reading.iter().find(|index| routes[**index].event.is_none_or(|event| event.bare));
+        return Routed::To(*bare.unwrap_or(&first));
+    };
+    for &index in reading {
+        if routes[index].wire_type.as_bytes() == wire_type || routes[index].event.is_none() {
+            return Routed::To(index);
+        }
+    }
+    let Ok(wire_type) = std::str::from_utf8(wire_type) else {
+        return Routed::Dead(first, DeadReason::Undecodable, format!("the header `{}` is not text", names::TYPE));
+    };
+    for &index in reading {
+        let Some(event) = routes[index].event else { continue };
+        match event.recognise(wire_type) {
+            Recognised::Yes => return Routed::To(index),
+            Recognised::OtherVersion => {
+                let error =
+                    format!("`{wire_type}` is a version that this program does not know; it knows `{}`", routes[index].wire_type);
+                return Routed::Dead(index, DeadReason::Undecodable, error);
+            }
+            Recognised::No => {}
+        }
+    }
+    match unknown {
+        UnknownEvents::Skip => Routed::Skip(first),
+        UnknownEvents::DeadLetter => {
+            Routed::Dead(first, DeadReason::UnknownEvent, format!("no handler of the group knows the event `{wire_type}`"))
+        }
+    }
+}
+
+impl RouteRunner {
+    /// What the message is in order with: its key, as a hash. A native key wins; a bare message without one has the key that its
+    /// payload says, if it decodes. `None`: in order with nothing.
+    pub(crate) fn lane(&self, incoming: &Incoming) -> Option<u64> {
+        if !self.ordered {
+            return None;
+        }
+        match incoming.message.key() {
+            Some(key) => Some(lane_of(key)),
+            None => (self.event?.key_of)(&incoming.message).ok().flatten().as_ref().map(lane_of),
+        }
+    }
+}
+
+fn lane_of(key: &Key) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A well-mixed number for a place, for jitter (the finaliser of splitmix64).
+pub(crate) fn identity(incoming: &Incoming) -> u64 {
+    let place = match incoming.position {
+        convoke_core::Position::Entry(ms, seq) => ms.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ seq,
+        convoke_core::Position::Offset(n) | convoke_core::Position::Tag(n) => n,
+    };
+    let mut z = (place ^ (u64::from(incoming.partition) << 48)).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,99 @@
+//! A broker around a broker that remembers what was published.
+
+use std::any::Any;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use convoke_core::broker::{
+    Broker, Capabilities, CloseReport, EnsureMode, EnsureReport, Faults, Health, Lag, PublishOutcome, SubscribeSpec,
+    Subscription, Topology,
+};
+use convoke_core::{BoxFuture, Error, Message, Outgoing, Topic};
+
+/// What was confirmed, in order.
+#[derive(Default)]
+pub(crate) struct Record(Mutex<Vec<Message>>);
+
+impl Record {
+    pub(crate) fn messages(&self) -> Vec<Message> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn add(&self, batch: Vec<Message>, outcomes: &[PublishOutcome]) {
+        let confirmed = batch.into_iter().zip(outcomes).filter(|(_, outcome)| matches!(outcome, PublishOutcome::Confirmed(_)));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(confirmed.map(|(message, _)| message));
+    }
+}
+
+/// See the module's documentation.
+pub(crate) struct Recorder {
+    pub(crate) inner: Arc<dyn Broker>,
+    pub(crate) record: Arc<Record>,
+}
+
+// Written without `async_trait`, whose shape this is: the runtime needs the macro for nothing else.
+impl Broker for Recorder {
+    fn capabilities(&self) -> &Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn ensure<'a, 'b, 'f>(&'a self, topology: &'b Topology, mode: EnsureMode) -> BoxFuture<'f, Result<EnsureReport, Error>>
+    where
+        'a: 'f,
+        'b: 'f,
+        Self: 'f,
+    {
+        self.inner.ensure(topology, mode)
+    }
+
+    fn publish<'a, 'f>(&'a self, batch: Vec<Outgoing>) -> BoxFuture<'f, Vec<PublishOutcome>>
+    where
+        'a: 'f,
+        Self: 'f,
+    {
+        Box::pin(async move {
+            let messages = batch.iter().map(|outgoing| outgoing.message.clone()).collect();
+            let outcomes = self.inner.publish(batch).await;
+            self.record.add(messages, &outcomes);
+            outcomes
+        })
+    }
+
+    fn subscribe<'a, 'f>(&'a self, spec: SubscribeSpec) -> BoxFuture<'f, Result<Subscription, Error>>
+    where
+        'a: 'f,
+        Self: 'f,
+    {
+        self.inner.subscribe(spec)
+    }
+
+    fn lag<'a, 'b, 'c, 'f>(&'a self, group: &'b str, topics: &'c [Topic]) -> BoxFuture<'f, Result<Lag, Error>>
+    where
+        'a: 'f,
+        'b: 'f,
+        'c: 'f,
+        Self: 'f,
+    {
+        self.inner.lag(group, topics)
+    }
+
+    fn health(&self) -> Health {
+        self.inner.health()
+    }
+
+    fn close<'a, 'f>(&'a self, within: Duration) -> BoxFuture<'f, CloseReport>
+    where
+        'a: 'f,
+        Self: 'f,
+    {
+        self.inner.close(within)
+    }
+
+    fn faults(&self) -> Option<&dyn Faults> {
+        self.inner.faults()
+    }
+
+    fn native(&self) -> &(dyn Any + Send + Sync) {
+        self.inner.native()
+    }
+}
