@@ -1,0 +1,265 @@
+//! Groups: who has which partition, and how it changes hands.
+//!
+//! Invariants:
+//! - a partition has at most one owner, and the epoch rises with every new one;
+//! - nothing is handed out to an owner that is being revoked, and what is in hand is given back when it ends;
+//! - while the broker is cut off nobody owns anything.
+
+use convoke_core::broker::{Resume, SubscriptionEvent};
+use convoke_core::{Epoch, PartId};
+
+use crate::clock::{self, Moment, NEVER};
+use crate::cursor::{Credit, Cursor};
+use crate::share::share;
+use crate::state::{MemberId, State};
+
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) name: String,
+    /// Whether it is of one subscription and ends with it.
+    pub(crate) broadcast: bool,
+    pub(crate) topics: Vec<GroupTopic>,
+    /// In the order in which they joined.
+    pub(crate) members: Vec<MemberId>,
+    /// When the first revocation's time is over.
+    pub(crate) deadline: Moment,
+    /// How many settlements are still to be lost.
+    pub(crate) settle_lost: u32,
+    /// How many deliveries are still to be repeated.
+    pub(crate) repeat: u32,
+    /// How many members end at a mark.
+    pub(crate) ending: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct GroupTopic {
+    pub(crate) topic: usize,
+    pub(crate) parts: Vec<GroupPart>,
+}
+
+#[derive(Debug)]
+pub(crate) struct GroupPart {
+    pub(crate) cursor: Cursor,
+    pub(crate) owner: Option<Owner>,
+    /// Who is to have it.
+    pub(crate) target: Option<MemberId>,
+    /// The last epoch.
+    epoch: u64,
+    /// Whether the last owner died.
+    unclean: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Owner {
+    pub(crate) member: MemberId,
+    pub(crate) part: PartId,
+    pub(crate) epoch: Epoch,
+    pub(crate) credit: Credit,
+    /// When its time is over, if it is being revoked.
+    pub(crate) revoking: Option<Moment>,
+}
+
+impl GroupPart {
+    pub(crate) fn new(next: u64) -> Self {
+        Self { cursor: Cursor::new(next), owner: None, target: None, epoch: 0, unclean: false }
+    }
+
+    /// The owner, if it is this member in this epoch.
+    pub(crate) fn owned_by(&mut self, member: MemberId, epoch: Epoch) -> Option<&mut Owner> {
+        self.owner.as_mut().filter(|owner| owner.member == member && owner.epoch == epoch)
+    }
+
+    /// Ends the epoch; what is in hand is given back.
+    fn release(&mut self, unclean: bool) -> Option<Owner> {
+        let owner = self.owner.take()?;
+        self.cursor.give_back();
+        self.unclean = unclean;
+        Some(owner)
+    }
+}
+
+impl Group {
+    pub(crate) fn new(name: String, broadcast: bool) -> Self {
+        Self { name, broadcast, topics: Vec::new(), members: Vec::new(), deadline: NEVER, settle_lost: 0, repeat: 0, ending: 0 }
+    }
+
+    pub(crate) fn topic_index(&self, topic: usize) -> Option<usize> {
+        self.topics.iter().position(|other| other.topic == topic)
+    }
+}
+
+impl State {
+    /// Computes anew who is to have what, and begins to hand over.
+    pub(crate) fn rebalance(&mut self, g: usize, now: Moment) {
+        let Some(group) = self.groups.get_mut(g).and_then(Option::as_mut) else { return };
+        // Topics that the same members read are shared as one, so that equal numbers go to the same member.
+        let mut classes: Vec<(Vec<MemberId>, Vec<usize>)> = Vec::new();
+        for k in 0..group.topics.len() {
+            let reads = |id: &&MemberId| self.members.get(*id).is_some_and(|member| member.topics.contains(&k));
+            let readers: Vec<MemberId> = group.members.iter().filter(reads).copied().collect();
+            match classes.iter_mut().find(|(others, _)| *others == readers) {
+                Some((_, topics)) => topics.push(k),
+                None => classes.push((readers, vec![k])),
+            }
+        }
+        for (readers, topics) in classes {
+            let units = topics.iter().map(|k| group.topics[*k].parts.len()).max().unwrap_or(0);
+            let current: Vec<Option<usize>> = (0..units)
+                .map(|p| {
+                    let target = topics.iter().find_map(|k| group.topics[*k].parts.get(p)?.target)?;
+                    readers.iter().position(|reader| *reader == target)
+                })
+                .collect();
+            for (p, member) in share(&current, readers.len()).into_iter().enumerate() {
+                for k in &topics {
+                    if let Some(part) = group.topics[*k].parts.get_mut(p) {
+                        part.target = member.map(|index| readers[index]);
+                    }
+                }
+            }
+        }
+        self.hand_over(g, now);
+    }
+
+    /// Assigns what is free to whom it is meant for, and revokes what another has.
+    pub(crate) fn hand_over(&mut self, g: usize, now: Moment) {
+        let within = self.options.revoke;
+        let mut woken = false;
+        for (k, p) in self.all_parts(g) {
+            let Some(part) = self.part(g, k, p) else { continue };
+            match &part.owner {
+                None => self.assign(g, k, p),
+                Some(owner) if part.target != Some(owner.member) && owner.revoking.is_none() => {
+                    self.revoke(g, k, p, within, now);
+                    woken = true;
+                }
+                Some(_) => {}
+            }
+        }
+        if woken {
+            // The owners are told, and whoever waits keeps an eye on the deadline.
+            self.wake_group(g);
+        }
+    }
+
+    fn assign(&mut self, g: usize, k: usize, p: usize) {
+        if self.cut.is_some() {
+            return;
+        }
+        let Some(group) = self.groups.get_mut(g).and_then(Option::as_mut) else { return };
+        let group_topic = &mut group.topics[k];
+        let topic = self.topics[group_topic.topic].name.clone();
+        let part = &mut group_topic.parts[p];
+        let Some(member) = part.target else { return };
+        let Some(state) = self.members.get_mut(&member) else { return };
+        part.epoch += 1;
+        let epoch = Epoch(part.epoch);
+        let id = state.part_id(k, p);
+        part.owner = Some(Owner { member, part: id, epoch, credit: Credit::default(), revoking: None });
+        let mut resume = Resume::default();
+        resume.unclean = std::mem::take(&mut part.unclean);
+        #[allow(clippy::cast_possible_truncation, reason = "partitions are counted in u32")]
+        let partition = p as u32;
+        state.queue.push_back(SubscriptionEvent::Assigned { part: id, topic, partition, epoch, term: None, resume });
+        self.wakes.extend(state.waker.take());
+    }
+
+    /// Begins to take a partition from its owner.
+    pub(crate) fn revoke(&mut self, g: usize, k: usize, p: usize, within: std::time::Duration, now: Moment) {
+        let by = clock::after(now, within);
+        let Some(group) = self.groups.get_mut(g).and_then(Option::as_mut) else { return };
+        let Some(owner) = group.topics[k].parts[p].owner.as_mut() else { return };
+        if owner.revoking.is_some() {
+            return;
+        }
+        owner.revoking = Some(by);
+        group.deadline = group.deadline.min(by);
+        self.timer = self.timer.min(by);
+        if let Some(member) = self.members.get_mut(&owner.member) {
+            member.queue.push_back(SubscriptionEvent::Revoking { part: owner.part, epoch: owner.epoch, within });
+            self.wakes.extend(member.waker.take());
+        }
+    }
+
+    /// Takes a partition from its owner now, and tells it so.
+    pub(crate) fn lose(&mut self, g: usize, k: usize, p: usize) {
+        let Some(owner) = self.part(g, k, p).and_then(|part| part.release(false)) else { return };
+        if let Some(member) = self.members.get_mut(&owner.member) {
+            member.queue.push_back(SubscriptionEvent::Lost { part: owner.part, epoch: owner.epoch });
+            self.wakes.extend(member.waker.take());
+        }
+    }
+
+    /// Ends revocations whose time is over.
+    pub(crate) fn end_revocations(&mut self, g: usize, now: Moment) {
+        let mut deadline = NEVER;
+        for (k, p) in self.all_parts(g) {
+            let revoking = self.part(g, k, p).and_then(|part| part.owner.as_ref()?.revoking);
+            match revoking {
+                Some(by) if by <= now => {
+                    self.lose(g, k, p);
+                    self.assign(g, k, p);
+                }
+                Some(by) => deadline = deadline.min(by),
+                None => {}
+            }
+        }
+        if let Some(group) = self.groups.get_mut(g).and_then(Option::as_mut) {
+            group.deadline = deadline;
+        }
+    }
+
+    /// The owner says that it is done with a partition that is being revoked.
+    pub(crate) fn revoked(&mut self, id: MemberId, part: PartId, epoch: Epoch) {
+        let Some((g, k, p)) = self.member_part(id, part) else { return };
+        let Some(part) = self.part(g, k, p) else { return };
+        if part.owned_by(id, epoch).is_some_and(|owner| owner.revoking.is_some()) {
+            part.release(false);
+            self.assign(g, k, p);
+        }
+    }
+
+    /// Takes a member out of its group; its partitions go to others. Returns how many deliveries it had not settled.
+    pub(crate) fn leave(&mut self, id: MemberId, unclean: bool, now: Moment) -> u64 {
+        let Some(member) = self.members.remove(&id) else { return 0 };
+        self.wakes.extend(member.waker);
+        let g = member.group;
+        let mut unsettled = 0;
+        for (k, p) in member.parts {
+            let Some(part) = self.part(g, k, p) else { continue };
+            if part.owner.as_ref().is_some_and(|owner| owner.member == id) {
+                unsettled += part.cursor.in_hand();
+                part.release(unclean);
+            }
+        }
+        let Some(group) = self.groups.get_mut(g).and_then(Option::as_mut) else { return unsettled };
+        group.members.retain(|other| *other != id);
+        group.ending -= usize::from(member.marks.is_some());
+        if group.broadcast {
+            self.groups[g] = None;
+            for topic in &mut self.topics {
+                topic.groups.retain(|(other, _)| *other != g);
+            }
+        } else {
+            self.rebalance(g, now);
+        }
+        unsettled
+    }
+
+    /// Every partition of a group: the topic's index within the group, and the number.
+    pub(crate) fn all_parts(&self, g: usize) -> Vec<(usize, usize)> {
+        let topics = self.groups.get(g).and_then(Option::as_ref).map_or(&[][..], |group| &group.topics);
+        topics.iter().enumerate().flat_map(|(k, topic)| (0..topic.parts.len()).map(move |p| (k, p))).collect()
+    }
+
+    pub(crate) fn part(&mut self, g: usize, k: usize, p: usize) -> Option<&mut GroupPart> {
+        self.groups.get_mut(g)?.as_mut()?.topics.get_mut(k)?.parts.get_mut(p)
+    }
+
+    pub(crate) fn wake_group(&mut self, g: usize) {
+        let Some(group) = self.groups.get(g).and_then(Option::as_ref) else { return };
+        for id in &group.members {
+            self.wakes.extend(self.members.get_mut(id).and_then(|member| member.waker.take()));
+        }
+    }
+}

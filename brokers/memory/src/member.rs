@@ -1,0 +1,200 @@
+//! Members: the subscriptions of a group, and what each is to be told next.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+
+use convoke_core::broker::{Deliveries, Settle, Settled, Settlement, SubscriptionEvent};
+use convoke_core::{Epoch, Error, ErrorKind, PartId, Position};
+
+use crate::clock::{Moment, NEVER};
+use crate::cursor::Handing;
+use crate::state::{MemberId, State};
+
+/// A subscription, as the broker sees it.
+#[derive(Debug)]
+pub(crate) struct Member {
+    /// The connection that it was made on.
+    pub(crate) connection: u64,
+    pub(crate) group: usize,
+    /// The topics that it reads, as indices of the group.
+    pub(crate) topics: Vec<usize>,
+    /// What each `PartId` means: an index of the group's topics, and the partition's number.
+    pub(crate) parts: Vec<(usize, usize)>,
+    /// What is to be told before any delivery.
+    pub(crate) queue: VecDeque<SubscriptionEvent>,
+    /// Whom to wake; there is one only while the stream waits.
+    pub(crate) waker: Option<Waker>,
+    /// Where each partition of each topic ends for it, if it ends: in the order of `topics`.
+    pub(crate) marks: Option<Vec<Vec<u64>>>,
+    /// Whether the stream has come to the marked end.
+    pub(crate) ended: bool,
+    /// Whether the stream and the control are gone.
+    pub(crate) dropped: (bool, bool),
+    /// The partition to begin with.
+    turn: usize,
+}
+
+/// What a stream is to do.
+#[derive(Debug)]
+pub(crate) enum Step {
+    Event(SubscriptionEvent),
+    /// Nothing to tell before this moment, unless woken.
+    Wait(Moment),
+    End,
+}
+
+impl Member {
+    pub(crate) fn new(connection: u64, group: usize, topics: Vec<usize>, marks: Option<Vec<Vec<u64>>>) -> Self {
+        Self {
+            connection,
+            group,
+            topics,
+            parts: Vec::new(),
+            queue: VecDeque::new(),
+            waker: None,
+            marks,
+            ended: false,
+            dropped: (false, false),
+            turn: 0,
+        }
+    }
+
+    /// The number under which the subscription knows a partition; the next one if it never had it.
+    pub(crate) fn part_id(&mut self, k: usize, p: usize) -> PartId {
+        let index = self.parts.iter().position(|part| *part == (k, p)).unwrap_or_else(|| {
+            self.parts.push((k, p));
+            self.parts.len() - 1
+        });
+        #[allow(clippy::cast_possible_truncation, reason = "partitions are counted in u32")]
+        PartId(index as u32)
+    }
+}
+
+impl State {
+    /// What a subscription is to be told next. If there is nothing, the waker is kept.
+    pub(crate) fn step(&mut self, id: MemberId, now: Moment, waker: &Waker) -> Step {
+        let lease = self.options.lease;
+        let Some(member) = self.members.get_mut(&id) else { return Step::End };
+        if let Some(event) = member.queue.pop_front() {
+            return Step::Event(event);
+        }
+        if member.ended {
+            return Step::End;
+        }
+        let Some(group) = self.groups.get_mut(member.group).and_then(Option::as_mut) else { return Step::End };
+        let mut wake = group.deadline;
+        for i in 0..member.parts.len() {
+            let index = (member.turn + i) % member.parts.len();
+            let (k, p) = member.parts[index];
+            let group_topic = &mut group.topics[k];
+            let part = &mut group_topic.parts[p];
+            let Some(owner) = part.owner.as_mut().filter(|owner| owner.member == id && owner.revoking.is_none()) else {
+                continue;
+            };
+            let log = &self.topics[group_topic.topic].parts[p];
+            if part.cursor.next() < log.start() {
+                let (from, to) = (Position::Offset(part.cursor.next()), Position::Offset(log.start()));
+                part.cursor.skip_to(log.start());
+                return Step::Event(SubscriptionEvent::Gap { part: owner.part, from, to });
+            }
+            if !owner.credit.any() {
+                continue;
+            }
+            part.cursor.advance(now, lease);
+            let mark = |marks: &Vec<Vec<u64>>| {
+                let topic = member.topics.iter().position(|topic| *topic == k)?;
+                marks.get(topic)?.get(p).copied()
+            };
+            let end = member.marks.as_ref().and_then(mark).unwrap_or(u64::MAX);
+            if part.cursor.has_ready() || part.cursor.next() < log.end().min(end) {
+                #[allow(clippy::cast_possible_truncation, reason = "partitions are counted in u32")]
+                let partition = p as u32;
+                let with = Handing { part: owner.part, partition, epoch: owner.epoch, now, lease, end };
+                let messages = part.cursor.take(log, with, &mut owner.credit, &mut group.repeat);
+                if !messages.is_empty() {
+                    member.turn = index + 1;
+                    let event = SubscriptionEvent::Deliveries(Deliveries::new(owner.part, owner.epoch, messages));
+                    if group.ending > 0 {
+                        let g = member.group;
+                        self.wake_group(g);
+                    }
+                    return Step::Event(event);
+                }
+            }
+            wake = wake.min(part.cursor.next_wake());
+        }
+        if self.at_end(id) {
+            if let Some(member) = self.members.get_mut(&id) {
+                member.ended = true;
+            }
+            return Step::End;
+        }
+        let Some(member) = self.members.get_mut(&id) else { return Step::End };
+        wake = wake.min(self.cut.map_or(NEVER, |until| until));
+        if let Some(group) = self.groups.get(member.group).and_then(Option::as_ref) {
+            for k in &member.topics {
+                wake = wake.min(self.topics[group.topics[*k].topic].next_due());
+            }
+        }
+        if !member.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
+            member.waker = Some(waker.clone());
+        }
+        Step::Wait(wake)
+    }
+
+    /// Whether everything up to the marks of a subscription was delivered, to it or to other members.
+    fn at_end(&self, id: MemberId) -> bool {
+        let Some(member) = self.members.get(&id) else { return false };
+        let Some(marks) = &member.marks else { return false };
+        let Some(group) = self.groups.get(member.group).and_then(Option::as_ref) else { return false };
+        member.topics.iter().zip(marks).all(|(k, marks)| {
+            let parts = group.topics[*k].parts.iter();
+            parts.zip(marks).all(|(part, mark)| part.cursor.next() >= *mark && !part.cursor.has_ready())
+        })
+    }
+
+    /// Where a `PartId` of a subscription is.
+    pub(crate) fn member_part(&self, id: MemberId, part: PartId) -> Option<(usize, usize, usize)> {
+        let member = self.members.get(&id)?;
+        let (k, p) = member.parts.get(usize::try_from(part.0).ok()?)?;
+        Some((member.group, *k, *p))
+    }
+
+    pub(crate) fn grant(&mut self, id: MemberId, part: PartId, epoch: Epoch, messages: u32, bytes: u64) {
+        let Some((g, k, p)) = self.member_part(id, part) else { return };
+        let Some(part) = self.part(g, k, p) else { return };
+        let Some(owner) = part.owned_by(id, epoch) else { return };
+        owner.credit.add(messages, bytes);
+        self.wakes.extend(self.members.get_mut(&id).and_then(|member| member.waker.take()));
+    }
+
+    pub(crate) fn settle(&mut self, id: MemberId, batch: Vec<Settlement>, now: Moment) -> Vec<Settled> {
+        let lease = self.options.lease;
+        let Some(member) = self.members.get_mut(&id) else { return batch.iter().map(|_| Settled::Stale).collect() };
+        let Some(group) = self.groups.get_mut(member.group).and_then(Option::as_mut) else {
+            return batch.iter().map(|_| Settled::Stale).collect();
+        };
+        let mut returned = false;
+        let answers = batch
+            .into_iter()
+            .map(|Settlement { token, settle, .. }| {
+                if group.settle_lost > 0 {
+                    group.settle_lost -= 1;
+                    return Settled::Failed(Error::new(ErrorKind::Connection, "the settlement was lost, as injected; repeat it"));
+                }
+                let Some((k, p)) = member.parts.get(token.part.0 as usize) else { return Settled::Stale };
+                let part = &mut group.topics[*k].parts[*p];
+                let Position::Offset(offset) = token.position else { return Settled::Stale };
+                if part.owned_by(id, token.epoch).is_none() || !part.cursor.settle(offset, settle, now, lease) {
+                    return Settled::Stale;
+                }
+                returned |= matches!(settle, Settle::Nack { .. });
+                Settled::Applied
+            })
+            .collect();
+        if returned {
+            self.wakes.extend(member.waker.take());
+        }
+        answers
+    }
+}

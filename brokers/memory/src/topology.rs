@@ -1,0 +1,223 @@
+//! Topics and groups: creating them, joining them, and telling how far they are.
+
+use std::time::Duration;
+
+use convoke_core::broker::{EnsureMode, EnsureReport, Lag, Start, SubscribeSpec, SubscriptionEvent, Topology};
+use convoke_core::{Error, ErrorKind, Position, Topic};
+
+use crate::clock::{self, Moment};
+use crate::group::{Group, GroupPart, GroupTopic};
+use crate::log::TopicLog;
+use crate::member::Member;
+use crate::options::MAX_PARTITIONS;
+use crate::state::{MemberId, State, cut_off};
+
+impl State {
+    /// Makes sure that topics and groups exist; all of them or none.
+    pub(crate) fn ensure(&mut self, topology: &Topology, mode: EnsureMode) -> Result<EnsureReport, Error> {
+        self.connected()?;
+        let missing = self.check(topology)?;
+        if mode == EnsureMode::Check && !missing.is_empty() {
+            let list = missing.join(", ");
+            let message = format!("the memory broker lacks {list}; create what is missing with `EnsureMode::Create`");
+            return Err(Error::new(ErrorKind::NotFound, message));
+        }
+        let mut report = EnsureReport::default();
+        for spec in &topology.topics {
+            if !self.names.contains_key(&spec.name) {
+                self.create_topic(&spec.name, spec.partitions.unwrap_or(self.options.partitions));
+                report.created.push(spec.name.as_str().to_owned());
+            }
+            let topic = self.topic(&spec.name)?;
+            report.partitions.push((spec.name.clone(), self.topics[topic].partitions()));
+        }
+        for spec in &topology.groups {
+            for name in &spec.topics {
+                if !self.names.contains_key(name) {
+                    self.create_topic(name, self.options.partitions);
+                    report.created.push(name.as_str().to_owned());
+                }
+            }
+            let (g, created) = self.group(&spec.name, false);
+            if created {
+                report.created.push(spec.name.clone());
+            }
+            for name in &spec.topics {
+                let topic = self.topic(name)?;
+                self.read(g, topic, spec.start)?;
+            }
+        }
+        Ok(report)
+    }
+
+    /// What is missing.
+    ///
+    /// # Errors
+    /// If something is there and different, or cannot be created.
+    fn check(&self, topology: &Topology) -> Result<Vec<String>, Error> {
+        let mut missing = Vec::new();
+        for spec in &topology.topics {
+            let wanted = spec.partitions.unwrap_or(self.options.partitions);
+            if wanted == 0 || wanted > MAX_PARTITIONS {
+                let message =
+                    format!("topic `{}` cannot have {wanted} partitions: 1 to {MAX_PARTITIONS} are possible", spec.name);
+                return Err(Error::new(ErrorKind::Configuration, message));
+            }
+            match self.names.get(&spec.name).map(|topic| self.topics[*topic].partitions()) {
+                None => missing.push(format!("topic `{}`", spec.name)),
+                Some(present) if spec.partitions.is_some_and(|wanted| wanted != present) => {
+                    return Err(Error::new(
+                        ErrorKind::Configuration,
+                        format!(
+                            "topic `{}` has {present} partitions, not {wanted}, and changing it would put keys out of order; ask \
+                             for {present}, or use another topic",
+                            spec.name
+                        ),
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        for spec in &topology.groups {
+            check_start(spec.start)?;
+            let group = self.groups.iter().flatten().find(|group| group.name == spec.name && !group.broadcast);
+            for name in &spec.topics {
+                let reads =
+                    self.names.get(name).is_some_and(|topic| group.is_some_and(|group| group.topic_index(*topic).is_some()));
+                if !reads {
+                    missing.push(format!("group `{}` on topic `{name}`", spec.name));
+                }
+            }
+        }
+        Ok(missing)
+    }
+
+    fn create_topic(&mut self, name: &Topic, partitions: u32) {
+        self.names.insert(name.clone(), self.topics.len());
+        self.topics.push(TopicLog::new(name.clone(), partitions));
+    }
+
+    /// The group of this name, and whether it is new. A broadcast group is always new.
+    fn group(&mut self, name: &str, broadcast: bool) -> (usize, bool) {
+        if !broadcast {
+            let same = |group: &Group| group.name == name && !group.broadcast;
+            if let Some(g) = self.groups.iter().position(|group| group.as_ref().is_some_and(same)) {
+                return (g, false);
+            }
+        }
+        let group = Some(Group::new(name.to_owned(), broadcast));
+        match self.groups.iter().position(Option::is_none) {
+            Some(g) => {
+                self.groups[g] = group;
+                (g, true)
+            }
+            None => {
+                self.groups.push(group);
+                (self.groups.len() - 1, true)
+            }
+        }
+    }
+
+    /// Has a group read a topic, from `start` if it did not. Says the topic's index within the group.
+    fn read(&mut self, g: usize, topic: usize, start: Start) -> Result<usize, Error> {
+        let Some(group) = self.groups.get_mut(g).and_then(Option::as_mut) else {
+            return Err(Error::new(ErrorKind::Internal, "a group of the memory broker is gone"));
+        };
+        if let Some(k) = group.topic_index(topic) {
+            return Ok(k);
+        }
+        check_start(start)?;
+        let log = &mut self.topics[topic];
+        let first = |log: &crate::log::Log| match start {
+            Start::New => log.end(),
+            Start::At(Position::Offset(offset)) => offset,
+            Start::Time(time) => log.offset_at(clock::wall(time)),
+            _ => log.start(),
+        };
+        let parts = log.parts.iter().map(|log| GroupPart::new(first(log))).collect();
+        let k = group.topics.len();
+        group.topics.push(GroupTopic { topic, parts });
+        log.groups.push((g, k));
+        Ok(k)
+    }
+
+    /// Joins a group.
+    pub(crate) fn subscribe(&mut self, spec: &SubscribeSpec, connection: u64, now: Moment) -> Result<MemberId, Error> {
+        check_start(spec.start)?;
+        if spec.topics.is_empty() {
+            return Err(Error::new(ErrorKind::Configuration, "a subscription reads at least one topic; name it"));
+        }
+        let mut topics = Vec::with_capacity(spec.topics.len());
+        for name in &spec.topics {
+            let topic = self.topic(name)?;
+            if !topics.contains(&topic) {
+                topics.push(topic);
+            }
+        }
+        let (g, _) = self.group(&spec.group, spec.broadcast);
+        let ends = |log: &TopicLog| log.parts.iter().map(crate::log::Log::end).collect();
+        let marks = spec.until_end.then(|| topics.iter().map(|topic| ends(&self.topics[*topic])).collect());
+        let topics = topics.into_iter().map(|topic| self.read(g, topic, spec.start)).collect::<Result<Vec<_>, _>>()?;
+        let id = self.new_id();
+        let mut member = Member::new(connection, g, topics, marks);
+        if self.cut.is_some() {
+            member.queue.push_back(SubscriptionEvent::Interrupted(cut_off()));
+        }
+        if let Some(group) = self.groups.get_mut(g).and_then(Option::as_mut) {
+            group.members.push(id);
+            group.ending += usize::from(member.marks.is_some());
+        }
+        self.members.insert(id, member);
+        self.rebalance(g, now);
+        Ok(id)
+    }
+
+    /// How far a group is behind.
+    pub(crate) fn lag(&mut self, group: &str, topics: &[Topic], now: Moment) -> Result<Lag, Error> {
+        self.connected()?;
+        let lease = self.options.lease;
+        let groups = self.groups_named(group)?;
+        let (mut backlog, mut unsettled, mut delayed) = (0, 0, 0);
+        let mut oldest: Option<Moment> = None;
+        for name in topics {
+            let topic = self.topic(name)?;
+            let log = &self.topics[topic];
+            let mut read = false;
+            for g in &groups {
+                let Some(group) = self.groups[*g].as_mut() else { continue };
+                let Some(k) = group.topic_index(topic) else { continue };
+                read = true;
+                for (part, log) in group.topics[k].parts.iter_mut().zip(&log.parts) {
+                    part.cursor.advance(now, lease);
+                    backlog += log.end().saturating_sub(part.cursor.next().max(log.start()));
+                    unsettled += part.cursor.unsettled();
+                    delayed += part.cursor.delayed();
+                    oldest = [oldest, part.cursor.oldest(log)].into_iter().flatten().min();
+                }
+            }
+            if !read {
+                let message = format!("group `{group}` does not read topic `{name}` on the memory broker; correct the name");
+                return Err(Error::new(ErrorKind::NotFound, message));
+            }
+            delayed += log.scheduled();
+        }
+        let mut lag = Lag::default();
+        lag.backlog = Some(backlog);
+        lag.unsettled = Some(unsettled);
+        lag.delayed = Some(delayed);
+        lag.oldest = oldest.map(|at| Duration::from_nanos(now.saturating_sub(at)));
+        Ok(lag)
+    }
+}
+
+/// # Errors
+/// If it is a position of another broker.
+fn check_start(start: Start) -> Result<(), Error> {
+    match start {
+        Start::Earliest | Start::New | Start::At(Position::Offset(_)) | Start::Time(_) => Ok(()),
+        other => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("the memory broker cannot begin at {other:?}: its positions are offsets (`Position::Offset`)"),
+        )),
+    }
+}

@@ -1,0 +1,4 @@
+//! The broker's promises, one test each, in virtual time.
+
+mod harness;
+mod publishing;
