@@ -41,8 +41,6 @@
 //! | `memory` | yes | the embedded broker, `memory://` |
 //! | `testkit` | yes | `TestApp` and virtual time |
 
-extern crate self as convoke;
-
 mod brokers;
 
 #[cfg(feature = "json")]
@@ -74,8 +72,8 @@ pub use convoke_runtime::{
 /// What most programs use: `use convoke::prelude::*;`.
 pub mod prelude {
     pub use convoke_core::{
-        Batch, BatchReply, Class, Classify, Event, Message, Meta, Outcome, Publisher, State, after, permanent, transient,
-        unavailable,
+        Batch, BatchReply, BoxError, Class, Classify, Event, Message, Meta, Outcome, Publisher, State, after, permanent,
+        transient, unavailable,
     };
     #[cfg(feature = "macros")]
     pub use convoke_macros::{event, handler};
