@@ -1,0 +1,136 @@
+//! Lanes, concurrency and retries.
+#![allow(missing_docs)]
+mod common;
+
+use common::*;
+use convoke_core::broker::{Delay, Settle};
+use convoke_core::{DeadReason, OnRetry};
+use convoke_engine::*;
+
+#[test]
+fn a_message_is_started_acknowledged_and_freed() {
+    let mut bench = Bench::assigned(config());
+    let (slots, out) = bench.deliver(&[meta(1)]);
+    assert_eq!(starts(&out), [(slots[0], 1)]);
+    assert_eq!(settles(&bench.finish(slots[0], Verdict::Ack)), [(slots[0], Settle::Ack)]);
+    assert_eq!(freed(&bench.acked(slots[0])), [(slots[0], End::Acked)]);
+    assert!(bench.engine.idle());
+}
+
+#[test]
+fn a_lane_runs_one_at_a_time_and_others_beside_it() {
+    let mut bench = Bench::assigned(config());
+    let (s, out) = bench.deliver(&[on(1, 1), on(2, 1), on(3, 2), free(4)]);
+    assert_eq!(started(&out), [s[0], s[2], s[3]]);
+    assert_eq!(started(&bench.finish(s[0], Verdict::Ack)), [s[1]]);
+}
+
+#[test]
+fn no_more_run_than_the_route_allows() {
+    let mut bench = Bench::assigned(config());
+    let (s, out) = bench.deliver(&(1..=6).map(free).collect::<Vec<_>>());
+    assert_eq!(started(&out), s[..4]);
+    assert_eq!(started(&bench.finish(s[2], Verdict::Ack)), [s[4]]);
+    bench.step(In::Resize { route: RouteId(0), concurrency: 1 });
+    assert_eq!(started(&bench.finish(s[0], Verdict::Ack)), []);
+}
+
+#[test]
+fn a_retry_holds_its_lane_and_comes_after_its_delay() {
+    let mut bench = Bench::assigned(config());
+    let (s, _) = bench.deliver(&[meta(1), meta(2)]);
+    assert_eq!(started(&bench.finish(s[0], FAILED)), []);
+    assert_eq!(bench.engine.next_wake(), Some(at(100)));
+    assert_eq!(started(&bench.tick_to(99)), []);
+    assert_eq!(starts(&bench.tick_to(100)), [(s[0], 2)]);
+    assert_eq!(started(&bench.finish(s[0], FAILED)), []);
+    assert_eq!(starts(&bench.tick_to(300)), [(s[0], 3)]);
+    let out = bench.finish(s[0], FAILED);
+    assert!(out.contains(&Out::PublishDead { slot: s[0], reason: DeadReason::HandlerError, attempts: 3 }));
+    assert_eq!(started(&out), []);
+    let out = bench.published(s[0], Published::Confirmed);
+    assert_eq!(settles(&out), [(s[0], Settle::Ack)]);
+    assert_eq!(started(&out), [s[1]]);
+    assert_eq!(freed(&bench.acked(s[0])), [(s[0], End::Dead)]);
+}
+
+fn passing() -> Config {
+    let mut config = config();
+    config.routes[0].on_retry = OnRetry::Pass;
+    config
+}
+
+#[test]
+fn a_passing_retry_lets_later_ones_go_first() {
+    let mut bench = Bench::assigned(passing());
+    let (s, _) = bench.deliver(&[meta(1), meta(2), meta(3)]);
+    assert_eq!(started(&bench.finish(s[0], FAILED)), [s[1]]);
+    assert_eq!(started(&bench.tick_to(100)), []);
+    assert_eq!(starts(&bench.finish(s[1], Verdict::Ack)), [(s[0], 2)]);
+    assert_eq!(started(&bench.finish(s[0], Verdict::Ack)), [s[2]]);
+}
+
+#[test]
+fn a_long_passing_retry_goes_through_the_broker() {
+    let long = Verdict::Failed { after: Some(ms(60_000)), reason: DeadReason::Panic };
+    let mut bench = Bench::assigned(Config { delay: Delay::Native { max: ms(100_000) }, ..passing() });
+    let (s, _) = bench.deliver(&[meta(1)]);
+    assert_eq!(settles(&bench.finish(s[0], long)), [(s[0], nack(60_000, 1, false))]);
+    assert_eq!(freed(&bench.settled(s[0], nack(60_000, 1, false), Answer::Applied)), [(s[0], End::Retried)]);
+
+    let mut bench = Bench::assigned(Config { delay: Delay::Republish, ..passing() });
+    let (s, _) = bench.deliver(&[meta(1)]);
+    assert!(bench.finish(s[0], long).contains(&Out::PublishRetry { slot: s[0], delay: ms(60_000), attempts: 1 }));
+    assert_eq!(settles(&bench.published(s[0], Published::Confirmed)), [(s[0], Settle::Ack)]);
+    assert_eq!(freed(&bench.acked(s[0])), [(s[0], End::Retried)]);
+}
+
+#[test]
+fn returned_events_are_confirmed_before_the_settlement() {
+    let mut bench = Bench::assigned(config());
+    let (s, _) = bench.deliver(&[meta(1), meta(2)]);
+    let out = bench.finish_all(s[0], &[Verdict::Ack], true);
+    assert_eq!(out, [Out::PublishReturned { slot: s[0] }]);
+    assert_eq!(bench.published(s[0], Published::Again), []);
+    assert_eq!(bench.tick_to(10), [Out::PublishReturned { slot: s[0] }]);
+    let out = bench.published(s[0], Published::Confirmed);
+    assert_eq!(settles(&out), [(s[0], Settle::Ack)]);
+    assert_eq!(started(&out), [s[1]]);
+}
+
+#[test]
+fn a_fenced_message_keeps_its_lane_until_its_handler_is_through() {
+    let mut bench = Bench::assigned(config());
+    let (old, _) = bench.deliver(&[meta(1), meta(2), free(3)]);
+    assert_eq!(freed(&bench.lose(0)), [(old[1], End::Lost)]);
+    bench.assign(0, 2, None);
+    let (new, out) = bench.deliver_to(0, 2, &[meta(1), meta(2), free(3), free(4)]);
+    assert_eq!(started(&out), [new[3]]);
+    let out = bench.finish_all(old[0], &[Verdict::Ack], true);
+    assert_eq!(freed(&out), [(old[0], End::Lost)]);
+    assert_eq!(started(&out), [new[0]]);
+    assert_eq!(started(&bench.finish(old[2], Verdict::Ack)), [new[2]]);
+}
+
+#[test]
+fn a_redelivery_of_what_is_held_is_a_duplicate() {
+    let mut bench = Bench::assigned(config());
+    let (s, _) = bench.deliver(&[meta(1), meta(2), meta(3)]);
+    let (again, out) = bench.deliver(&[meta(2)]);
+    assert_eq!(out, [Out::Swap { held: s[1], new: again[0] }, Out::Free { slot: again[0], end: End::Duplicate }]);
+}
+
+#[test]
+fn the_same_inputs_give_the_same_wait_and_jitter_only_adds() {
+    let mut config = config();
+    config.routes[0].retry = config.routes[0].retry.jitter(50);
+    let wake = |seed| {
+        let mut bench = Bench::assigned(Config { seed, ..config.clone() });
+        let (s, _) = bench.deliver(&[meta(1)]);
+        bench.finish(s[0], FAILED);
+        bench.engine.next_wake()
+    };
+    assert_eq!(wake(1), wake(1));
+    assert_ne!(wake(1), wake(2));
+    assert!((0..100).all(|seed| wake(seed) >= Some(at(100)) && wake(seed) <= Some(at(150))));
+}
