@@ -10,7 +10,7 @@ use syn::{Error, Expr, ExprLit, Lit, LitStr, Path, Result, Token};
 
 use crate::ctxt::Ctxt;
 use crate::nearest::nearest;
-use crate::symbol::{Vocabulary, Word};
+use crate::symbol::{ACCEPTS, Vocabulary, Word};
 
 /// One argument: its name was read, its value was not.
 pub(crate) struct Arg<'a> {
@@ -82,11 +82,11 @@ fn unknown(name: &Ident, vocabulary: &Vocabulary) -> Error {
     let written = name.to_string();
     let message = match nearest(&written, names()) {
         Some(near) => match words.iter().find(|word| word.name == near) {
-            Some(word) => format!("`{owner}` has no option `{written}`; did you mean `{near}`? {}", word.rule()),
+            Some(word) => format!("`{owner}` has no option `{written}`; did you mean `{}`?", word.form),
             None => format!("`{owner}` knows no broker `{written}`; did you mean `{near}(…)`?"),
         },
         None => {
-            let known: Vec<_> = words.iter().map(|word| format!("`{}`", word.name)).collect();
+            let known: Vec<_> = words.iter().filter(|word| **word != ACCEPTS).map(|word| format!("`{}`", word.name)).collect();
             let brokers: Vec<_> = brokers.iter().map(|broker| format!("`{broker}(…)`")).collect();
             let brokers = if brokers.is_empty() { String::new() } else { format!(", and for one broker {}", brokers.join(", ")) };
             format!("`{owner}` has no option `{written}`; it has {}{brokers}", known.join(", "))

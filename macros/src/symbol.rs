@@ -7,7 +7,7 @@ pub(crate) struct Word {
     /// What it is, as in "`group` is …".
     what: &'static str,
     /// The legal form, as code.
-    form: &'static str,
+    pub(crate) form: &'static str,
 }
 
 impl Word {
@@ -23,7 +23,7 @@ impl Word {
 }
 
 pub(crate) const ACCEPTS: Word = Word::new("accepts", "a list of types", "accepts = [OrderPaidV1]");
-pub(crate) const ATTEMPTS: Word = Word::new("attempts", "a number from 1 to 4294967295", "attempts = 5");
+pub(crate) const ATTEMPTS: Word = Word::new("attempts", "a whole number from 1", "attempts = 5");
 pub(crate) const BACKOFF: Word =
     Word::new("backoff", "the shortest and the longest delay, or one for all, in quotes", r#"backoff = "200ms..30s""#);
 pub(crate) const BARE: Word = Word::new("bare", "a flag, which stands alone", "bare");
@@ -52,7 +52,7 @@ pub(crate) const TIMEOUT: Word = Word::new("timeout", "a duration in quotes", r#
 pub(crate) const TOPIC: Word = Word::new("topic", "a topic in quotes", r#"topic = "orders.paid""#);
 pub(crate) const TOPICS: Word = Word::new("topics", "a list of topics in quotes", r#"topics("orders.paid", "orders.refunded")"#);
 pub(crate) const VALUE: Word = Word::new("value", "a string", r#"value = "express""#);
-pub(crate) const VERSION: Word = Word::new("version", "a number from 1 to 4294967295", "version = 2");
+pub(crate) const VERSION: Word = Word::new("version", "a whole number from 1", "version = 2");
 pub(crate) const WAIT: Word = Word::new("wait", "a duration in quotes", r#"wait = "50ms""#);
 
 /// What can stand in a pair of parentheses.

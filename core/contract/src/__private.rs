@@ -2,13 +2,23 @@
 
 pub use inventory;
 
+pub use crate::argument::{Argument, MadeArgument, OtherArgument, RefusedArgument, StateOf};
 pub use crate::codec::NoCodec;
-pub use crate::reply::{HandlerError, RefusedReply};
+pub use crate::reply::RefusedReply;
 
 use crate::delivery::Delivery;
 use crate::error::BoxError;
+use crate::event::Event;
 use crate::extract::Rejection;
+use crate::registry::Entry;
+use crate::reply::HandlerError;
 use crate::reply::Reply;
+
+/// The registry's entry for an event.
+#[must_use]
+pub const fn event<T: Event>() -> Entry {
+    Entry::Event(T::DEF)
+}
 
 /// Accepts the error type of a handler.
 pub fn handler_error<E: HandlerError>() {}

@@ -19,8 +19,9 @@ use crate::publish::Publisher;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of a handler",
     label = "not an argument that convoke can fill in",
-    note = "a handler takes its event by value (`#[event]` on the type), `Batch<Event>`, `State<T>`, `Meta<'_>`, `Publisher`, \
-            `Message`, or what implements `FromDelivery`"
+    note = "if it is the event, put `#[convoke::event(topic = \"…\")]` on its type and take it by value",
+    note = "else it is one of `Batch<Event>`, `Message`, `Meta<'_>`, `Publisher`, `State<T>` (what was given to the application), or \
+            implements `convoke::FromDelivery`"
 )]
 pub trait FromDelivery<'d>: Sized {
     /// Makes the argument.
@@ -105,6 +106,7 @@ impl<'d, T: Event> FromDelivery<'d> for T {
 #[derive(Debug, Clone, Copy)]
 pub struct State<T>(pub T);
 
+#[diagnostic::do_not_recommend]
 impl<'d, T: Clone + Send + Sync + 'static> FromDelivery<'d> for State<T> {
     fn from_delivery(delivery: &'d Delivery) -> Result<Self, Rejection> {
         let state = delivery.context().state.get::<T>();
@@ -201,6 +203,7 @@ impl<'d> Meta<'d> {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<'d> FromDelivery<'d> for Meta<'d> {
     fn from_delivery(delivery: &'d Delivery) -> Result<Self, Rejection> {
         Ok(Self { delivered: first(delivery)?, delivery })
@@ -208,6 +211,7 @@ impl<'d> FromDelivery<'d> for Meta<'d> {
 }
 
 /// The message as it came, undecoded. A handler that takes it and no event reads whatever is on its `topic`.
+#[diagnostic::do_not_recommend]
 impl<'d> FromDelivery<'d> for Message {
     fn from_delivery(delivery: &'d Delivery) -> Result<Self, Rejection> {
         Ok(first(delivery)?.message().clone())
@@ -218,6 +222,7 @@ impl<'d> FromDelivery<'d> for Message {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<'d> FromDelivery<'d> for Publisher {
     fn from_delivery(delivery: &'d Delivery) -> Result<Self, Rejection> {
         Ok(delivery.context().publisher.clone())
@@ -295,6 +300,7 @@ impl<T: 'static> IntoIterator for Batch<T> {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<'d, T: Event> FromDelivery<'d> for Batch<T> {
     fn from_delivery(delivery: &'d Delivery) -> Result<Self, Rejection> {
         let mut items = Vec::with_capacity(delivery.messages().len());

@@ -74,6 +74,7 @@ pub trait IntoKey {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl IntoKey for Key {
     fn write_key(&self, into: &mut Vec<u8>) -> bool {
         into.extend_from_slice(&self.0);
@@ -83,6 +84,7 @@ impl IntoKey for Key {
 
 macro_rules! text_key {
     ($($type:ty),*) => {$(
+        #[diagnostic::do_not_recommend]
         impl IntoKey for $type {
             fn write_key(&self, into: &mut Vec<u8>) -> bool {
                 into.extend_from_slice(self.as_bytes());
@@ -95,6 +97,7 @@ text_key!(str, String, std::sync::Arc<str>, Box<str>, std::borrow::Cow<'_, str>)
 
 macro_rules! display_key {
     ($($type:ty),*) => {$(
+        #[diagnostic::do_not_recommend]
         impl IntoKey for $type {
             fn write_key(&self, into: &mut Vec<u8>) -> bool {
                 use std::io::Write as _;
@@ -107,12 +110,14 @@ macro_rules! display_key {
 }
 display_key!(u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize, bool, uuid::Uuid);
 
+#[diagnostic::do_not_recommend]
 impl<K: IntoKey + ?Sized> IntoKey for &K {
     fn write_key(&self, into: &mut Vec<u8>) -> bool {
         (**self).write_key(into)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<K: IntoKey> IntoKey for Option<K> {
     fn write_key(&self, into: &mut Vec<u8>) -> bool {
         self.as_ref().is_some_and(|key| key.write_key(into))
@@ -121,6 +126,7 @@ impl<K: IntoKey> IntoKey for Option<K> {
 
 macro_rules! tuple_key {
     ($first:ident $($name:ident)*) => {
+        #[diagnostic::do_not_recommend]
         impl<$first: IntoKey, $($name: IntoKey),*> IntoKey for ($first, $($name,)*) {
             fn write_key(&self, into: &mut Vec<u8>) -> bool {
                 #[allow(non_snake_case, reason = "the type parameters name the bindings")]

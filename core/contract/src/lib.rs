@@ -10,6 +10,7 @@
 //! - What wraps it: [`BoxHandler`], a `tower` service.
 //! - What carries it: [`broker`].
 
+mod argument;
 pub mod broker;
 mod classify;
 pub mod cloudevents;
@@ -46,7 +47,7 @@ pub use outcome::{DeadReason, Outcome};
 pub use position::{Epoch, PartId, Position};
 pub use publish::{BoxFuture, Outgoing, Publish, PublishSink, Publisher, Receipt};
 pub use registry::{Entry, Location, Registry};
-pub use reply::{BatchReply, ClassifiedReply, IntoOutgoing, IntoReply, PlainReply, Probe, Reply, Verdict};
+pub use reply::{BatchReply, ClassifiedReply, HandlerError, IntoOutgoing, IntoReply, PlainReply, Probe, Reply, Verdict};
 pub use service::{BoxHandler, HandlerFn, HandlerFuture, handler_fn};
 
 /// What generated code names. Not public API: it changes without notice.

@@ -52,7 +52,7 @@ impl Reply {
 /// `Result` of any of these.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be returned by a handler",
-    label = "no outcome, and no event",
+    label = "convoke does not know what this means for the message",
     note = "a handler returns nothing, an event (`#[event]` on the type), `Option`, `Vec` or a tuple of events, `Outcome`, or a \
             `Result` of these whose error converts into `Box<dyn Error + Send + Sync>`"
 )]
@@ -68,7 +68,12 @@ pub trait IntoReply {
 }
 
 /// Events to publish: an event, an `Option`, a `Vec` or a tuple of these.
-#[diagnostic::on_unimplemented(message = "`{Self}` is not an event", note = "put `#[convoke::event(topic = \"…\")]` on `{Self}`")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an event, and cannot be published",
+    label = "not an event",
+    note = "put `#[convoke::event(topic = \"…\")]` on `{Self}`; only events can stand in an `Option`, a `Vec` or a tuple that a handler \
+            returns"
+)]
 pub trait IntoOutgoing {
     /// Appends the messages to `into`, in order.
     ///
@@ -92,6 +97,7 @@ impl<T: Event> IntoOutgoing for T {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: IntoOutgoing> IntoOutgoing for Option<T> {
     fn write(self, into: &mut Vec<MessageBuilder>) -> Result<(), BoxError> {
         self.map_or(Ok(()), |events| events.write(into))
@@ -102,6 +108,7 @@ impl<T: IntoOutgoing> IntoOutgoing for Option<T> {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: IntoOutgoing> IntoOutgoing for Vec<T> {
     fn write(self, into: &mut Vec<MessageBuilder>) -> Result<(), BoxError> {
         self.into_iter().try_for_each(|events| events.write(into))
@@ -132,6 +139,7 @@ events_are_replies!([T: Event] T, [T: IntoOutgoing] Option<T>, [T: IntoOutgoing]
 
 macro_rules! tuple_of_events {
     ($($name:ident)+) => {
+        #[diagnostic::do_not_recommend]
         impl<$($name: IntoOutgoing),+> IntoOutgoing for ($($name,)+) {
             fn write(self, into: &mut Vec<MessageBuilder>) -> Result<(), BoxError> {
                 #[allow(non_snake_case, reason = "the type parameters name the bindings")]
@@ -154,18 +162,21 @@ tuple_of_events!(A B C D);
 tuple_of_events!(A B C D E);
 tuple_of_events!(A B C D E F);
 
+#[diagnostic::do_not_recommend]
 impl IntoReply for () {
     fn into_reply(self, _delivery: &Delivery) -> Result<Reply, BoxError> {
         Ok(Reply::ack())
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl IntoReply for Outcome {
     fn into_reply(self, _delivery: &Delivery) -> Result<Reply, BoxError> {
         Ok(Reply::outcome(self))
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl IntoReply for Reply {
     fn into_reply(self, _delivery: &Delivery) -> Result<Reply, BoxError> {
         Ok(self)
@@ -183,6 +194,7 @@ pub trait HandlerError: Into<BoxError> {}
 #[diagnostic::do_not_recommend]
 impl<E: Into<BoxError>> HandlerError for E {}
 
+#[diagnostic::do_not_recommend]
 impl<T: IntoReply, E: HandlerError> IntoReply for Result<T, E> {
     fn into_reply(self, delivery: &Delivery) -> Result<Reply, BoxError> {
         self.map_err(Into::into)?.into_reply(delivery)
@@ -235,6 +247,7 @@ impl BatchReply {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl IntoReply for BatchReply {
     fn into_reply(self, delivery: &Delivery) -> Result<Reply, BoxError> {
         let count = delivery.messages().len();

@@ -27,6 +27,7 @@ pub(crate) fn event(input: &DeriveInput, args: &EventArgs, key: Option<&TokenStr
     });
     let implementation = quote! {
         #[automatically_derived]
+        #[diagnostic::do_not_recommend]
         impl __convoke::Event for #ident {
             type Codec = #codec;
             const DEF: &'static __convoke::EventDef =
@@ -34,7 +35,7 @@ pub(crate) fn event(input: &DeriveInput, args: &EventArgs, key: Option<&TokenStr
             #key
         }
         __convoke::inventory::submit! {
-            __convoke::Entry::Event(<#ident as __convoke::Event>::DEF)
+            __convoke::event::<#ident>()
         }
     };
     emit::hidden(krate, &input.attrs, &implementation)

@@ -77,10 +77,7 @@ impl Owner<'_> {
     fn constant(&self, literal: &Lit) {
         let message = match literal {
             Lit::Int(number) => format!("a key that is always the same orders everything; the field is `key = self.{number}`"),
-            Lit::Str(text) => format!(
-                "a key is not a string but {}",
-                symbol::KEY.rule().trim_start_matches("`key` is ").replace("customer_id", &text.value())
-            ),
+            Lit::Str(text) => format!("the key is the field itself, without quotes: `key = {}`", text.value()),
             _ => symbol::KEY.rule(),
         };
         self.cx.spanned(literal, message);

@@ -23,7 +23,7 @@ fn generate(args: TokenStream, item: &TokenStream) -> TokenStream {
         return other.map(|item| not_a_type(&item).into_compile_error()).unwrap_or_default();
     };
     let cx = Ctxt::new();
-    let args = parse::parse(&cx, args);
+    let args = parse::parse(&cx, args, &input.ident);
     check_item(&cx, &input);
     let key = args.key.as_ref().and_then(|key| key::key(&cx, &input, key));
     match cx.finish() {

@@ -1,9 +1,9 @@
 //! The arguments of `#[event]`.
 
-use proc_macro2::TokenStream;
-use syn::{Error, Expr, LitStr, Path, Type, parse_quote};
+use proc_macro2::{Ident, Span, TokenStream};
+use syn::{Error, Expr, LitStr, Path, Result, Type, parse_quote};
 
-use crate::args;
+use crate::args::{self, Arg};
 use crate::ctxt::Ctxt;
 use crate::names::{self, Extra};
 use crate::symbol::{self, EVENT_WORDS};
@@ -26,7 +26,7 @@ pub(crate) enum Codec {
     Custom(Box<Type>),
 }
 
-pub(crate) fn parse(cx: &Ctxt, tokens: TokenStream) -> EventArgs {
+pub(crate) fn parse(cx: &Ctxt, tokens: TokenStream, item: &Ident) -> EventArgs {
     let mut args = EventArgs {
         topic: None,
         name: None,
@@ -50,7 +50,7 @@ pub(crate) fn parse(cx: &Ctxt, tokens: TokenStream) -> EventArgs {
             }
             symbol::VERSION => args.version = Some(arg.number(&(1..=u32::MAX))?),
             symbol::KEY => args.key = Some(arg.parse()?),
-            symbol::CODEC => args.codec = codec(arg.parse()?),
+            symbol::CODEC => args.codec = codec(arg)?,
             symbol::BARE => args.bare = arg.flag()?,
             symbol::ACCEPTS => {
                 let message = "`accepts` is not supported yet: a message of another version is a dead letter";
@@ -62,19 +62,25 @@ pub(crate) fn parse(cx: &Ctxt, tokens: TokenStream) -> EventArgs {
     });
     // After another error the topic may well be there, in words that were not understood.
     if args.topic.is_none() && cx.count() == 0 {
-        cx.at(proc_macro2::Span::call_site(), "an event needs a topic: `#[event(topic = \"orders.paid\")]`");
+        // The attribute's place, but the item's hygiene: else rustc adds a note about the macro.
+        cx.at(Span::call_site().resolved_at(item.span()), "an event needs a topic: `#[event(topic = \"orders.paid\")]`");
     }
     args
 }
 
-fn codec(written: Type) -> Codec {
+fn codec(arg: &Arg<'_>) -> Result<Codec> {
+    let written: Type = arg.parse()?;
     let word = match &written {
         Type::Path(path) if path.qself.is_none() => path.path.get_ident().map(ToString::to_string),
         _ => None,
     };
-    match word.as_deref() {
+    Ok(match word.as_deref() {
         Some("json") => Codec::Known("Json", Box::new(written)),
         Some("raw") => Codec::Known("Raw", Box::new(written)),
+        // A type begins with a capital: this was meant to be a word of ours.
+        Some(word) if word.starts_with(|c: char| c.is_ascii_lowercase()) => {
+            return Err(Error::new_spanned(written, format!("there is no codec `{word}`: {}", arg.word.rule())));
+        }
         _ => Codec::Custom(Box::new(written)),
-    }
+    })
 }

@@ -49,7 +49,7 @@ pub(crate) fn function(cx: &Ctxt, function: &ItemFn) {
     let signature = &function.sig;
     let name = &signature.ident;
     if signature.asyncness.is_none() {
-        cx.spanned(signature.fn_token, format!("a handler is an async function: `async fn {name}(…)`"));
+        cx.spanned(signature.fn_token, format!("a handler is an async function: write `async fn {name}(…)`"));
     }
     if let Some(token) = &signature.constness {
         cx.spanned(token, "a handler cannot be `const`");

@@ -3,7 +3,7 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned as _;
-use syn::{Attribute, FnArg, ItemFn, Type};
+use syn::{Attribute, FnArg, GenericArgument, ItemFn, PathArguments, Type};
 
 use super::options;
 use super::parse::HandlerArgs;
@@ -17,6 +17,40 @@ struct Argument<'a> {
     cfgs: Vec<&'a Attribute>,
 }
 
+impl<'a> Argument<'a> {
+    /// What `State<T>` or `Batch<T>` holds: if something is wrong with such an argument, it is that.
+    fn inner(&self) -> Option<&'a Type> {
+        let Type::Path(path) = self.ty else { return None };
+        let segment = path.path.segments.last().filter(|segment| segment.ident == "State" || segment.ident == "Batch")?;
+        let PathArguments::AngleBracketed(arguments) = &segment.arguments else { return None };
+        match arguments.args.first()? {
+            GenericArgument::Type(inner) if arguments.args.len() == 1 => Some(inner),
+            _ => None,
+        }
+    }
+
+    fn describe(&self) -> TokenStream {
+        let ty = self.ty;
+        match self.inner() {
+            Some(inner) => {
+                // Underlined is what lies between the first and the last token of a path.
+                let (first, last) = emit::ends(inner);
+                let argument = quote_spanned!(first=> __convoke::Argument::<#ty>);
+                quote_spanned!(last=> #argument::describe(signature);)
+            }
+            None => quote_spanned!(ty.span()=> <#ty as __convoke::FromDelivery<'_>>::describe(signature);),
+        }
+    }
+
+    fn make(&self, delivery: &Ident) -> TokenStream {
+        let ty = self.ty;
+        match self.inner() {
+            Some(_) => quote_spanned!(ty.span()=> (&__convoke::Argument::<#ty>::new()).make(&#delivery)),
+            None => quote_spanned!(ty.span()=> <#ty as __convoke::FromDelivery<'_>>::from_delivery(&#delivery)),
+        }
+    }
+}
+
 pub(crate) fn handler(function: &ItemFn, args: &HandlerArgs) -> TokenStream {
     let ident = &function.sig.ident;
     let location = emit::location(ident);
@@ -24,13 +58,14 @@ pub(crate) fn handler(function: &ItemFn, args: &HandlerArgs) -> TokenStream {
     let name = args.name.as_ref().map_or_else(|| ident_text(ident), |name| quote!(#name));
     let arguments = arguments(function);
     let describe = arguments.iter().map(|argument| {
-        let Argument { ty, cfgs, .. } = argument;
-        let describe = quote_spanned!(ty.span()=> <#ty as __convoke::FromDelivery<'_>>::describe(signature););
+        let (describe, cfgs) = (argument.describe(), &argument.cfgs);
         quote!(#(#cfgs)* #describe)
     });
     let returned = reply::describe(&function.sig.output);
     let service = service(ident, &arguments);
     let items = quote! {
+        #[allow(unused_imports)]
+        use __convoke::{ClassifiedReply as _, MadeArgument as _, OtherArgument as _, PlainReply as _, RefusedArgument as _, RefusedReply as _};
         static __CONVOKE_HANDLER: __convoke::HandlerDef = __convoke::HandlerDef::new(
             #name,
             |signature| {
@@ -73,8 +108,8 @@ fn arguments(function: &ItemFn) -> Vec<Argument<'_>> {
 fn service(function: &Ident, arguments: &[Argument<'_>]) -> TokenStream {
     let delivery = Ident::new("delivery", Span::mixed_site());
     let rejection = Ident::new("rejection", Span::mixed_site());
-    let made = arguments.iter().map(|Argument { binding, ty, cfgs }| {
-        let make = quote_spanned!(ty.span()=> <#ty as __convoke::FromDelivery<'_>>::from_delivery(&#delivery));
+    let made = arguments.iter().map(|argument| {
+        let (Argument { binding, cfgs, .. }, make) = (argument, argument.make(&delivery));
         quote! {
             #(#cfgs)*
             let #binding = match #make {
@@ -90,11 +125,7 @@ fn service(function: &Ident, arguments: &[Argument<'_>]) -> TokenStream {
         async move {
             #(#made)*
             #call
-            let reply = {
-                #[allow(unused_imports)]
-                use __convoke::{ClassifiedReply as _, PlainReply as _, RefusedReply as _};
-                (&mut __convoke::Probe(::core::option::Option::Some(#returned))).reply(&#delivery)
-            };
+            let reply = (&mut __convoke::Probe(::core::option::Option::Some(#returned))).reply(&#delivery);
             __convoke::finish(&#delivery, reply)
         }
     };

@@ -9,7 +9,7 @@ use crate::args::{self, Arg};
 use crate::ctxt::Ctxt;
 use crate::duration;
 use crate::names::{self, Extra};
-use crate::symbol::{self, BATCH_WORDS, HANDLER_WORDS, MATCH_WORDS, RETRY_WORDS};
+use crate::symbol::{self, BATCH_WORDS, HANDLER_WORDS, MATCH_WORDS, RETRY_WORDS, Word};
 
 pub(crate) struct HandlerArgs {
     pub(crate) group: Option<LitStr>,
@@ -148,7 +148,7 @@ fn batch(cx: &Ctxt, arg: &Arg<'_>) -> Result<Option<(u32, Duration)>> {
         }
         Ok(())
     });
-    both(arg, size, wait, cx.count() > before)
+    both(arg, (symbol::SIZE, size), (symbol::WAIT, wait), cx.count() > before)
 }
 
 fn matches(cx: &Ctxt, arg: &Arg<'_>) -> Result<Option<(LitStr, LitStr)>> {
@@ -161,16 +161,19 @@ fn matches(cx: &Ctxt, arg: &Arg<'_>) -> Result<Option<(LitStr, LitStr)>> {
         *(if arg.word == symbol::HEADER { &mut header } else { &mut value }) = Some(text);
         Ok(())
     });
-    both(arg, header, value, cx.count() > before)
+    both(arg, (symbol::HEADER, header), (symbol::VALUE, value), cx.count() > before)
 }
 
-/// Two options that only make sense together.
-fn both<A, B>(arg: &Arg<'_>, first: Option<A>, second: Option<B>, failed: bool) -> Result<Option<(A, B)>> {
-    match (first, second) {
-        (Some(first), Some(second)) => Ok(Some((first, second))),
-        _ if failed => Ok(None),
-        _ => Err(Error::new(arg.name.span(), format!("{}: both are needed", arg.word.rule()))),
-    }
+/// Two options that only make sense together. Nothing is said of a missing one if another error may be why it is missing.
+fn both<A, B>(arg: &Arg<'_>, first: (Word, Option<A>), second: (Word, Option<B>), failed: bool) -> Result<Option<(A, B)>> {
+    let missing = match (first.1, second.1) {
+        (Some(first), Some(second)) => return Ok(Some((first, second))),
+        _ if failed => return Ok(None),
+        (None, _) => first.0,
+        (_, None) => second.0,
+    };
+    let (name, form, missing) = (arg.word.name, arg.word.form, missing.name);
+    Err(Error::new(arg.name.span(), format!("`{name}` needs `{missing}` too: `{form}`")))
 }
 
 fn topics(cx: &Ctxt, arg: &Arg<'_>) -> Result<Vec<LitStr>> {

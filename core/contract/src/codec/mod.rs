@@ -42,7 +42,10 @@ pub use raw::Raw;
 /// ```
 #[diagnostic::on_unimplemented(
     message = "the codec `{Self}` cannot carry `{T}`",
-    note = "the JSON codec needs serde's derives: `#[derive(Serialize, Deserialize)]` on `{T}`"
+    label = "`{Self}` cannot write and read this",
+    note = "for `Json`, the default, write `#[derive(serde::Serialize, serde::Deserialize)]` on `{T}`",
+    note = "`Raw` takes what is `AsRef<[u8]> + From<Bytes>`; for all else implement `convoke::Codec<{T}>` and name it: \
+            `#[event(codec = MyCodec)]`"
 )]
 pub trait Codec<T>: 'static {
     /// A short name for tables and error texts.

@@ -1,0 +1,17 @@
+use std::rc::Rc;
+
+use convoke::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[event(topic = "orders.paid")]
+#[derive(Serialize, Deserialize)]
+struct OrderPaid {
+    order_id: u64,
+}
+
+#[handler]
+async fn reserve(_paid: OrderPaid, State(stock): State<Rc<u64>>) {
+    let _ = stock;
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+struct TestApp;
+
+fn app() {}
+
+#[convoke::test(app)]
+async fn paying() {}
+
+fn main() {}

@@ -1,0 +1,8 @@
+struct TestApp;
+
+fn app() {}
+
+#[convoke::test(app)]
+fn paying(_app: TestApp) {}
+
+fn main() {}
