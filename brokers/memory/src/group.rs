@@ -185,6 +185,9 @@ impl State {
     pub(crate) fn lose(&mut self, g: usize, k: usize, p: usize) {
         let Some(owner) = self.part(g, k, p).and_then(|part| part.release(false)) else { return };
         if let Some(member) = self.members.get_mut(&owner.member) {
+            // A revocation that it has not been told of is overtaken.
+            let told = |event: &SubscriptionEvent| !matches!(event, SubscriptionEvent::Revoking { part, epoch, .. } if *part == owner.part && *epoch == owner.epoch);
+            member.queue.retain(told);
             member.queue.push_back(SubscriptionEvent::Lost { part: owner.part, epoch: owner.epoch });
             self.wakes.extend(member.waker.take());
         }

@@ -92,10 +92,6 @@ pub(crate) fn text(incoming: &Incoming) -> String {
     String::from_utf8(incoming.message.payload().to_vec()).unwrap()
 }
 
-pub(crate) fn texts(messages: &[Incoming]) -> Vec<String> {
-    messages.iter().map(text).collect()
-}
-
 pub(crate) fn numbers(messages: &[Incoming]) -> Vec<u32> {
     messages.iter().map(|incoming| text(incoming).parse().unwrap()).collect()
 }
@@ -192,9 +188,10 @@ impl Reader {
                     self.control.revoked(*part, *epoch);
                 }
             }
-            Some(SubscriptionEvent::Lost { part, .. }) => {
-                self.owned.remove(part).expect("lost what it had");
-            }
+            Some(SubscriptionEvent::Lost { part, epoch }) => match self.owned.remove(part) {
+                Some((_, _, owned)) => assert_eq!(owned, *epoch),
+                None => assert!(self.yields, "lost what it never had"),
+            },
             Some(SubscriptionEvent::Deliveries(deliveries)) => {
                 assert_eq!(self.owned[&deliveries.part].2, deliveries.epoch);
                 assert!(!deliveries.messages.is_empty());

@@ -1,4 +1,10 @@
 //! The broker's promises, one test each, in virtual time.
 
+mod connections;
+mod failing;
 mod harness;
+mod ownership;
 mod publishing;
+mod reading;
+mod settling;
+mod soak;
