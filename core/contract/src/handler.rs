@@ -88,6 +88,8 @@ pub struct HandlerOptions {
     pub broadcast: bool,
     /// The broker's name, where the application has several.
     pub broker: Option<&'static str>,
+    /// Whether what it returns and the settlement of its input are one transaction.
+    pub transaction: bool,
 }
 
 impl HandlerOptions {
@@ -112,6 +114,7 @@ impl HandlerOptions {
             start: StartAt::Earliest,
             broadcast: false,
             broker: None,
+            transaction: false,
         }
     }
 }

@@ -12,6 +12,7 @@
 
 mod argument;
 pub mod broker;
+mod claim;
 mod classify;
 pub mod cloudevents;
 mod codec;
@@ -31,6 +32,7 @@ mod registry;
 mod reply;
 mod service;
 
+pub use claim::{Claim, ClaimStore, Claimed};
 pub use classify::{Class, Classified, Classify, after, class_of, permanent, transient, unavailable};
 #[cfg(feature = "json")]
 pub use codec::Json;

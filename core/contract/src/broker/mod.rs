@@ -18,6 +18,9 @@
 //! | [`settle`](SubscriptionControl::settle) | none: [`commit`](SubscriptionControl::commit) | ack, nak, progress | `XACK`, script | ack, nack |
 //! | attempts, deaths | commit metadata | KV bucket | hash | none |
 //! | lease | none (polling thread) | ack wait, `+WPI` | lease key of the partition | none |
+//!
+
+#![doc = include_str!("../docs/slots.md")]
 
 mod capabilities;
 mod factory;
@@ -76,6 +79,16 @@ pub trait Broker: Send + Sync + 'static {
     /// # Errors
     /// If the group or a topic does not exist, or if the spec asks for what the broker cannot do.
     async fn subscribe(&self, spec: SubscribeSpec) -> Result<Subscription, Error>;
+
+    /// Deletes a topic and everything in it: a stream that was made for one run, and was consumed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) unless the adapter offers it; what the broker says.
+    async fn delete_topic(&self, topic: &crate::Topic) -> Result<(), Error> {
+        let text =
+            format!("{} cannot delete topics (`{topic}`) yet; delete it with the broker's own tools", self.capabilities().name);
+        Err(Error::new(crate::ErrorKind::Unsupported, text))
+    }
 
     /// How far a group is behind on the topics of a subscription.
     ///

@@ -23,6 +23,7 @@ impl App {
     /// the broker says.
     pub async fn build(mut self) -> Result<ReadyApp, Error> {
         let mut problems = Problems::new();
+        problems.extend(self.not_yet.iter().map(|slot| (*slot).to_owned()));
         let handlers = self.chosen(&mut problems);
         if self.only.is_some() {
             // Events of handlers that do not take part are not looked at either.

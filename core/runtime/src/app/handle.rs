@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use convoke_core::broker::{Broker, Faults, Health};
-use convoke_core::{Error, ErrorKind, Publisher, Topic};
+use convoke_core::{Error, ErrorKind, HandlerDef, Publisher, Topic};
 use convoke_engine::RouteId;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -106,6 +106,33 @@ impl AppHandle {
         self.tell(handler, |route| Command::Resize(route, concurrency))
     }
 
+    /// Begins to read a topic that is named at run time with a handler that was made by hand. Not supported yet.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing happens.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`], always.
+    pub async fn subscribe(&self, topic: impl Into<Topic>, _handler: &'static HandlerDef) -> Result<(), Error> {
+        let text = format!(
+            "subscribing to a topic that is named at run time (`{}`) is not supported yet; start a second `App` for it",
+            topic.into()
+        );
+        Err(Error::new(ErrorKind::Unsupported, text))
+    }
+
+    /// Ends such a subscription. Not supported yet.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing happens.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`], always.
+    pub async fn unsubscribe(&self, topic: impl Into<Topic>) -> Result<(), Error> {
+        let text = format!("there is no subscription to `{}` that was made at run time: that is not supported yet", topic.into());
+        Err(Error::new(ErrorKind::Unsupported, text))
+    }
+
     fn tell(&self, handler: &str, command: impl Fn(RouteId) -> Command) -> Result<(), Error> {
         for bound in &self.0.bound {
             if let Some(index) = bound.handlers.iter().position(|name| *name == handler) {
@@ -131,7 +158,7 @@ impl AppHandle {
             let core = bound.remote.core();
             for (index, route) in core.routes.iter().enumerate() {
                 let status = core.engine.status(route_id(index));
-                let stalled = status.running > 0 && bound.remote.since_done() > STALLED && bound.remote.since_turn() > STALLED;
+                let stalled = status.in_flight > 0 && !status.paused && !status.suspended && bound.remote.since_done() > STALLED;
                 handlers.push(HandlerStatus {
                     handler: route.context.handler.to_string(),
                     group: bound.group.clone(),

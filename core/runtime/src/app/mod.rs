@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use convoke_core::broker::Broker;
-use convoke_core::{BoxError, BoxHandler, Delivery, Error, HandlerDef, Registry, Reply, StateMap};
+use convoke_core::{BoxError, BoxHandler, ClaimStore, Delivery, Error, HandlerDef, Registry, Reply, StateMap};
 use tower::{Layer, Service};
 
 use crate::driver::UnknownEvents;
@@ -52,6 +52,8 @@ pub struct App {
     registry: Registry,
     only: Option<Vec<String>>,
     expected: Vec<String>,
+    /// Slots that were asked for and do not work yet.
+    not_yet: Vec<&'static str>,
     settings: Settings,
     observers: Vec<Arc<dyn Observer>>,
     #[cfg(feature = "testkit")]
@@ -106,6 +108,7 @@ impl App {
             registry: Registry::collect(),
             only: None,
             expected: Vec::new(),
+            not_yet: Vec::new(),
             settings: Settings::default(),
             observers: Vec::new(),
             #[cfg(feature = "testkit")]
@@ -208,6 +211,27 @@ impl App {
     /// Refuses to start unless these handlers are there: a guard against a crate that is not linked.
     pub fn expect_handlers<S: Into<String>>(mut self, handlers: impl IntoIterator<Item = S>) -> Self {
         self.expected.extend(handlers.into_iter().map(Into::into));
+        self
+    }
+
+    /// Handles each message once for each handler, as far as `store` remembers. Not supported yet: refused at [`App::build`].
+    pub fn deduplicate(mut self, _store: Arc<dyn ClaimStore>) -> Self {
+        self.not_yet.push(
+            "`deduplicate` is not supported yet; make handlers idempotent: the id of a message is the same on every delivery",
+        );
+        self
+    }
+
+    /// Adds a second broker, for handlers that say `broker = "name"`. Not supported yet: refused at [`App::build`].
+    pub fn broker_named(mut self, _name: impl Into<String>, _url: impl Into<String>) -> Self {
+        self.not_yet
+            .push("`broker_named`: several brokers in an application are not supported yet; run one application for each broker");
+        self
+    }
+
+    /// Reads what there is now and ends. Not supported yet: refused at [`App::build`].
+    pub fn until_end(mut self) -> Self {
+        self.not_yet.push("`until_end` is not supported yet; start the application, await `settled`, then `drain`");
         self
     }
 

@@ -163,6 +163,7 @@ fn not_yet(handler: &HandlerDef, problems: &mut Problems) {
         ),
         (options.matches.is_some(), "`match(…)`", "look at the header in the handler, or use a filter layer"),
         (options.broadcast, "`broadcast`", "give each instance a `group` of its own"),
+        (options.transaction, "`transaction`", "make the handler idempotent: what it returns has the same id on every attempt"),
         (options.broker.is_some(), "`broker = …`: several brokers in an application", "run one application for each broker"),
     ];
     for (_, what, instead) in asked.iter().filter(|(asked, ..)| *asked) {

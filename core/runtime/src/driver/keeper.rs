@@ -33,7 +33,13 @@ pub(crate) fn keep(remote: Arc<Remote>) -> Keeper {
     Keeper(Some(tokio::spawn(async move {
         loop {
             tokio::time::sleep(period).await;
-            if remote.since_turn() > period {
+            let blocked = remote.in_turn_for();
+            if blocked > period {
+                tracing::warn!(
+                    ?blocked,
+                    "a handler blocks its thread; its leases are extended, but others of its subscription wait: \
+                    let it await, or move the work with `tokio::task::spawn_blocking`"
+                );
                 extend(&remote).await;
             }
         }
@@ -44,11 +50,6 @@ async fn extend(remote: &Remote) {
     let now = remote.now();
     let (control, batch) = {
         let mut core = remote.core();
-        // Idle is no fault: a driver without work does not turn.
-        if core.engine.idle() {
-            return;
-        }
-        tracing::debug!("a handler blocks its thread, or all of them are slow: leases are extended for it");
         core.step(now, In::Tick);
         let outs = std::mem::take(&mut core.outs);
         let (extensions, others) = outs.into_iter().partition(|out| matches!(out, Out::Settle { settle: Settle::Extend, .. }));

@@ -80,6 +80,8 @@ pub(crate) struct Driver {
     services: Vec<BoxHandler>,
     /// Handlers whose layers do not take messages at the moment, by index.
     unready: Vec<usize>,
+    /// Handlers that have become ready and were not called since: a readiness may hold a permit that others wait for.
+    readied: Vec<usize>,
     sent: VecDeque<Sent>,
     finished: Vec<(Slot, Ended)>,
     todo: Todo,
@@ -100,6 +102,7 @@ impl Driver {
             calls: Calls::new(),
             services,
             unready: Vec::new(),
+            readied: Vec::new(),
             sent: VecDeque::new(),
             finished: Vec::new(),
             todo: Todo::default(),
@@ -130,11 +133,17 @@ impl Driver {
             progress |= self.poll_sent(cx);
             progress |= self.poll_time(cx);
             progress |= self.pump(cx);
-            self.remote.turned(progress);
+            if progress {
+                self.remote.progressed();
+            }
             if self.drained && matches!(self.intake, Intake::Closed) && self.sent.is_empty() {
                 return Poll::Ready(());
             }
             if !progress {
+                // A clone has no readiness of its own: what the old one held is given back.
+                for index in self.readied.drain(..) {
+                    self.services[index] = self.services[index].clone();
+                }
                 return Poll::Pending;
             }
         }
@@ -274,7 +283,7 @@ impl Driver {
         }
         let now = self.now();
         let before = self.unready.len();
-        let (services, remote) = (&mut self.services, &self.remote);
+        let (services, readied, remote) = (&mut self.services, &mut self.readied, &self.remote);
         self.unready.retain(|index| {
             if services[*index].poll_ready(cx).is_pending() {
                 return true;
@@ -282,6 +291,7 @@ impl Driver {
             #[allow(clippy::cast_possible_truncation, reason = "a handler's index is below 65,536")]
             let route = convoke_engine::RouteId(*index as u16);
             remote.core().step(now, In::Ready { route });
+            readied.push(*index);
             false
         });
         self.unready.len() < before
@@ -421,6 +431,7 @@ impl Driver {
             let index = route.0 as usize;
             // tower: the clone that was ready is the one that is called; it is ready again only when it says so again.
             let service = &mut self.services[index];
+            self.readied.retain(|other| *other != index);
             let ended = match service.poll_ready(cx) {
                 Poll::Ready(Ok(())) => self.calls.start(slot, service.call(delivery)),
                 Poll::Ready(Err(error)) => Err(Ended::Returned(Err(convoke_core::unavailable(error).into()))),
@@ -502,7 +513,10 @@ impl Future for Driver {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.turn(cx)
+        self.remote.turn_begins();
+        let poll = self.turn(cx);
+        self.remote.turn_ends();
+        poll
     }
 }
 

@@ -29,8 +29,8 @@ pub(crate) struct Remote {
     origin: Instant,
     /// Counts turns in which something happened, over all drivers of an application.
     turns: Arc<watch::Sender<u64>>,
-    /// When the last turn was, in nanoseconds since `origin`.
-    last_turn: AtomicU64,
+    /// When the present turn began, in nanoseconds since `origin`; 0 between turns.
+    turn_began: AtomicU64,
     /// When the last message was finished, likewise.
     last_done: AtomicU64,
     done: AtomicU64,
@@ -60,7 +60,7 @@ impl Remote {
             commands: Mutex::default(),
             origin: Instant::now(),
             turns,
-            last_turn: AtomicU64::new(0),
+            turn_began: AtomicU64::new(0),
             last_done: AtomicU64::new(0),
             done: AtomicU64::new(0),
             gaps: AtomicU64::new(0),
@@ -109,17 +109,31 @@ impl Remote {
         std::mem::take(&mut commands.queue)
     }
 
+    /// A turn begins.
+    pub(crate) fn turn_begins(&self) {
+        self.turn_began.store(self.now().0.max(1), Ordering::Release);
+    }
+
     /// A turn is over.
-    pub(crate) fn turned(&self, progress: bool) {
-        let now = self.now().0;
-        self.last_turn.store(now, Ordering::Release);
-        if progress {
-            let done = self.core().done();
-            if self.done.swap(done, Ordering::AcqRel) != done {
-                self.last_done.store(now, Ordering::Release);
-            }
-            self.turns.send_modify(|turns| *turns = turns.wrapping_add(1));
+    pub(crate) fn turn_ends(&self) {
+        self.turn_began.store(0, Ordering::Release);
+    }
+
+    /// How long the present turn has taken so far; zero between turns.
+    pub(crate) fn in_turn_for(&self) -> Duration {
+        match self.turn_began.load(Ordering::Acquire) {
+            0 => Duration::ZERO,
+            began => self.now().since(Time(began)),
         }
+    }
+
+    /// Something happened in a round of a turn.
+    pub(crate) fn progressed(&self) {
+        let done = self.core().done();
+        if self.done.swap(done, Ordering::AcqRel) != done {
+            self.last_done.store(self.now().0, Ordering::Release);
+        }
+        self.turns.send_modify(|turns| *turns = turns.wrapping_add(1));
     }
 
     pub(crate) fn connected(&self, result: Result<(), &Error>) {
@@ -144,11 +158,6 @@ impl Remote {
 
     pub(crate) fn gaps(&self) -> u64 {
         self.gaps.load(Ordering::Relaxed)
-    }
-
-    /// How long ago the last turn was.
-    pub(crate) fn since_turn(&self) -> Duration {
-        self.now().since(Time(self.last_turn.load(Ordering::Acquire)))
     }
 
     /// How long ago the last message was finished, or the driver started.

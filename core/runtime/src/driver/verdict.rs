@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use convoke_core::Verdict as ReplyVerdict;
-use convoke_core::{BoxError, Class, DeadReason, Outcome, Reply, class_of};
+use convoke_core::{BoxError, Class, Classified, DeadReason, Outcome, Reply, class_of};
 use convoke_engine::Verdict;
 
 use super::calls::Ended;
@@ -98,6 +98,10 @@ fn of_outcome(outcome: &Outcome, record: impl FnOnce(&(dyn StdError + 'static)))
 pub(crate) fn of_error(error: &(dyn StdError + 'static)) -> Verdict {
     let mut next = Some(error);
     while let Some(cause) = next {
+        // Who classifies an error has looked at its sources; what lies below says nothing any more.
+        if cause.is::<Classified>() {
+            break;
+        }
         if cause.is::<tower::load_shed::error::Overloaded>() {
             return Verdict::NotTaken;
         }

@@ -67,6 +67,15 @@ impl Broker for Recorder {
         self.inner.subscribe(spec)
     }
 
+    fn delete_topic<'a, 'b, 'f>(&'a self, topic: &'b Topic) -> BoxFuture<'f, Result<(), Error>>
+    where
+        'a: 'f,
+        'b: 'f,
+        Self: 'f,
+    {
+        self.inner.delete_topic(topic)
+    }
+
     fn lag<'a, 'b, 'c, 'f>(&'a self, group: &'b str, topics: &'c [Topic]) -> BoxFuture<'f, Result<Lag, Error>>
     where
         'a: 'f,
