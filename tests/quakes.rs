@@ -1,7 +1,7 @@
 //! The example's numbers come out exactly, whatever the concurrency, and whatever goes wrong on the way.
 
 #[allow(dead_code, reason = "the example's own main is not called here")]
-#[path = "../examples/quakes.rs"]
+#[path = "../examples/quakes/main.rs"]
 mod quakes;
 
 use std::collections::BTreeMap;
@@ -57,11 +57,11 @@ fn read_by(handler: &str) -> &'static str {
 async fn check(seed: u64, concurrency: u32, faults: u64) {
     let story = format!("seed {seed}, concurrency {concurrency}, {faults} faults");
     let watch = Watch::new("test", ProgressBar::hidden());
-    let app = TestApp::start(quakes::app(watch.clone()).only(HANDLERS)).await.unwrap();
+    let app = TestApp::start(App::new("quakes").state(watch.clone()).only(HANDLERS)).await.unwrap();
     for handler in ["screen", "page", "digest"] {
         app.resize(handler, concurrency).unwrap();
     }
-    let feed = quakes::quakes("test").unwrap();
+    let feed = quakes::feed::feed("test").unwrap();
     let mut seeded = Seeded(seed);
     let disturb = async {
         for _ in 0..faults {
@@ -69,7 +69,7 @@ async fn check(seed: u64, concurrency: u32, faults: u64) {
             app.inject(fault(&mut seeded)).unwrap();
         }
     };
-    let (published, ()) = tokio::join!(quakes::publish(&app, &feed), disturb);
+    let (published, ()) = tokio::join!(quakes::feed::publish(&app, &feed), disturb);
     published.unwrap();
     let settled = tokio::time::timeout(Duration::from_secs(3600), app.settled()).await;
     if settled.is_err() {
@@ -89,9 +89,9 @@ async fn check(seed: u64, concurrency: u32, faults: u64) {
         counts,
         "{story}"
     );
-    let cut_short = quakes::truncated(&serde_json::to_string(&feed[800]).unwrap());
+    let cut_short = quakes::feed::cut_short(&feed[feed.len() / 2]).unwrap();
     let letter = seen.dead.as_ref().expect("the report that was cut short is a dead letter");
-    assert_eq!(letter.payload(), cut_short.as_bytes(), "{story}");
+    assert_eq!(letter.payload(), cut_short.payload(), "{story}");
     assert_eq!(letter.headers().get_str("convoke-dead-reason"), Some("undecodable"), "{story}");
     drop(seen);
     assert!(app.drain().await.clean, "{story}");
@@ -110,5 +110,19 @@ async fn the_numbers_come_out_under_cuts_revocations_lost_settlements_and_repeat
     let seeds = std::env::var("CONVOKE_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(8);
     for seed in 1..=seeds {
         check(seed, if seed % 2 == 0 { 1 } else { 64 }, 30).await;
+    }
+}
+
+#[test]
+fn the_command_prints_the_numbers_and_no_progress_bar_where_there_is_no_terminal() {
+    for concurrency in ["1", "64"] {
+        let mut command = std::process::Command::new(env!("CARGO"));
+        command.args(["run", "--quiet", "--example", "quakes", "--", "--concurrency", concurrency]);
+        let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).env_remove("CONVOKE_BROKER").output().unwrap();
+        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{stdout}{stderr}");
+        assert!(stdout.contains("1707 reports, 1679 earthquakes, 85 alerts; 0 out of order"), "{stdout}{stderr}");
+        assert!(stdout.contains("convoke-dead-reason: undecodable"), "{stdout}{stderr}");
+        assert!(!stderr.contains('\u{1b}') && !stdout.contains('\u{1b}'), "{stderr}");
     }
 }
