@@ -76,7 +76,11 @@ async fn check(seed: u64, concurrency: u32, faults: u64) {
         panic!("{story}: not settled after an hour of virtual time: {:#?}", app.status().await);
     }
 
-    let seen = watch.seen();
+    check_seen(&watch.seen(), &feed, &story);
+    assert!(app.drain().await.clean, "{story}");
+}
+
+fn check_seen(seen: &quakes::Seen, feed: &[quakes::QuakeReported], story: &str) {
     assert_eq!((seen.reported.len(), seen.digested.len(), seen.paged.len()), (1707, 1679, 85), "{story}");
     assert_eq!(seen.out_of_order, 0, "{story}");
     assert!(seen.pager_failures > 0, "{story}: the pager never failed");
@@ -93,8 +97,6 @@ async fn check(seed: u64, concurrency: u32, faults: u64) {
     let letter = seen.dead.as_ref().expect("the report that was cut short is a dead letter");
     assert_eq!(letter.payload(), cut_short.payload(), "{story}");
     assert_eq!(letter.headers().get_str("convoke-dead-reason"), Some("undecodable"), "{story}");
-    drop(seen);
-    assert!(app.drain().await.clean, "{story}");
 }
 
 #[tokio::test(start_paused = true)]
