@@ -121,9 +121,18 @@ impl Arg<'_> {
         self.input.parse()
     }
 
+    /// An expression after `=`, out of the invisible group that a `macro_rules!` puts around what it captured.
+    pub(crate) fn expr(&self) -> Result<Expr> {
+        let mut value = self.parse()?;
+        while let Expr::Group(group) = value {
+            value = *group.expr;
+        }
+        Ok(value)
+    }
+
     /// `name = "…"`
     pub(crate) fn string(&self) -> Result<LitStr> {
-        match self.parse()? {
+        match self.expr()? {
             Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Ok(text),
             other => Err(Error::new_spanned(other, self.word.rule())),
         }
@@ -131,7 +140,7 @@ impl Arg<'_> {
 
     /// `name = 5`
     pub(crate) fn number(&self, range: &RangeInclusive<u32>) -> Result<u32> {
-        let value: Expr = self.parse()?;
+        let value = self.expr()?;
         let number = match &value {
             Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) if number.suffix().is_empty() => number.base10_parse().ok(),
             _ => None,
@@ -141,7 +150,7 @@ impl Arg<'_> {
 
     /// `name = 20` or `name = "20%"`
     pub(crate) fn per_cent(&self) -> Result<u32> {
-        let value: Expr = self.parse()?;
+        let value = self.expr()?;
         let number: Option<u32> = match &value {
             Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) if number.suffix().is_empty() => number.base10_parse().ok(),
             Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => {
@@ -154,7 +163,7 @@ impl Arg<'_> {
 
     /// `name = this | that`
     pub(crate) fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T> {
-        let value: Expr = self.parse()?;
+        let value = self.expr()?;
         let written = match &value {
             Expr::Path(path) => path.path.get_ident().map(Ident::to_string),
             // `"key"` is understood well enough to say what is wrong with it.

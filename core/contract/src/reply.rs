@@ -187,7 +187,8 @@ impl IntoReply for Reply {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the error of a handler",
     label = "does not convert into `Box<dyn Error + Send + Sync>`",
-    note = "implement `std::error::Error` for `{Self}` (and `Debug` and `Display` with it), and let it be `Send`, `Sync` and `'static`"
+    note = "implement `std::error::Error` for `{Self}` (and `Debug` and `Display` with it), and let it be `Send`, `Sync` and `'static`",
+    note = "any error in a box is `Box<dyn Error + Send + Sync>`, which is `convoke::BoxError`"
 )]
 pub trait HandlerError: Into<BoxError> {}
 

@@ -19,8 +19,9 @@ pub(crate) fn event(input: &DeriveInput, args: &EventArgs, key: Option<&TokenStr
     let keyed = key.map(|_| quote!(.keyed()));
     let key = args.key.as_ref().zip(key).map(|(written, key)| {
         let to_key = quote_spanned!(written.span()=> __convoke::IntoKey::to_key(&#key));
+        let this = super::key::this(written);
         quote! {
-            fn key(&self) -> ::core::option::Option<__convoke::Key> {
+            fn key(&#this) -> ::core::option::Option<__convoke::Key> {
                 #to_key
             }
         }

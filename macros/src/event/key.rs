@@ -1,6 +1,6 @@
 //! `key = …`: a bare name means the field, all else is an expression over `self`.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned as _;
 use syn::{Data, DeriveInput, Expr, ExprLit, Fields, Ident, Lit};
@@ -11,7 +11,7 @@ use crate::symbol;
 
 /// An expression that is the key of `self`, or nothing if an error was reported.
 pub(crate) fn key(cx: &Ctxt, input: &DeriveInput, written: &Expr) -> Option<TokenStream> {
-    let owner = Owner { cx, input };
+    let owner = Owner { cx, input, this: this(written) };
     match written {
         Expr::Tuple(tuple) if !tuple.elems.is_empty() => {
             let parts: Vec<_> = tuple.elems.iter().map(|part| owner.one(part)).collect();
@@ -26,6 +26,7 @@ pub(crate) fn key(cx: &Ctxt, input: &DeriveInput, written: &Expr) -> Option<Toke
 struct Owner<'a> {
     cx: &'a Ctxt,
     input: &'a DeriveInput,
+    this: Ident,
 }
 
 impl Owner<'_> {
@@ -41,8 +42,8 @@ impl Owner<'_> {
         };
         let Some(field) = on_self else { return Some(part.into_token_stream()) };
         self.check_field(&field)?;
-        let span = field.span();
-        *innermost(&mut part) = syn::parse_quote_spanned!(span=> self.#field);
+        let this = Ident::new("self", field.span().resolved_at(self.this.span()));
+        *innermost(&mut part) = syn::parse_quote!(#this.#field);
         Some(quote!(#part))
     }
 
@@ -90,7 +91,27 @@ fn innermost(expression: &mut Expr) -> &mut Expr {
         Expr::Field(field) => innermost(&mut field.base),
         Expr::MethodCall(call) => innermost(&mut call.receiver),
         Expr::Reference(reference) => innermost(&mut reference.expr),
+        Expr::Group(group) => innermost(&mut group.expr),
         Expr::Paren(paren) => innermost(&mut paren.expr),
         other => other,
+    }
+}
+
+/// The `self` that the key means: as hygienic as the one that was written, or else as the first name in it, so that keys that
+/// come through a `macro_rules!` find it.
+pub(crate) fn this(written: &Expr) -> Ident {
+    let mut names = Vec::new();
+    collect_names(written.to_token_stream(), &mut names);
+    let span = names.iter().find(|name| *name == "self").or(names.first()).map_or_else(Span::call_site, Ident::span);
+    Ident::new("self", span)
+}
+
+fn collect_names(tokens: TokenStream, into: &mut Vec<Ident>) {
+    for token in tokens {
+        match token {
+            TokenTree::Ident(name) => into.push(name),
+            TokenTree::Group(group) => collect_names(group.stream(), into),
+            _ => {}
+        }
     }
 }

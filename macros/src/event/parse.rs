@@ -49,7 +49,7 @@ pub(crate) fn parse(cx: &Ctxt, tokens: TokenStream, item: &Ident) -> EventArgs {
                 args.name = Some(name);
             }
             symbol::VERSION => args.version = Some(arg.number(&(1..=u32::MAX))?),
-            symbol::KEY => args.key = Some(arg.parse()?),
+            symbol::KEY => args.key = Some(arg.expr()?),
             symbol::CODEC => args.codec = codec(arg)?,
             symbol::BARE => args.bare = arg.flag()?,
             symbol::ACCEPTS => {

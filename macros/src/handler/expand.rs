@@ -29,16 +29,16 @@ impl<'a> Argument<'a> {
         }
     }
 
-    fn describe(&self) -> TokenStream {
+    fn describe(&self, signature: &Ident) -> TokenStream {
         let ty = self.ty;
         match self.inner() {
             Some(inner) => {
                 // Underlined is what lies between the first and the last token of a path.
                 let (first, last) = emit::ends(inner);
                 let argument = quote_spanned!(first=> __convoke::Argument::<#ty>);
-                quote_spanned!(last=> #argument::describe(signature);)
+                quote_spanned!(last=> #argument::describe(#signature);)
             }
-            None => quote_spanned!(ty.span()=> <#ty as __convoke::FromDelivery<'_>>::describe(signature);),
+            None => quote_spanned!(ty.span()=> <#ty as __convoke::FromDelivery<'_>>::describe(#signature);),
         }
     }
 
@@ -57,18 +57,19 @@ pub(crate) fn handler(function: &ItemFn, args: &HandlerArgs) -> TokenStream {
     let options = options::options(args);
     let name = args.name.as_ref().map_or_else(|| ident_text(ident), |name| quote!(#name));
     let arguments = arguments(function);
+    let signature = Ident::new("signature", Span::mixed_site());
     let describe = arguments.iter().map(|argument| {
-        let (describe, cfgs) = (argument.describe(), &argument.cfgs);
+        let (describe, cfgs) = (argument.describe(&signature), &argument.cfgs);
         quote!(#(#cfgs)* #describe)
     });
-    let returned = reply::describe(&function.sig.output);
+    let returned = reply::describe(&function.sig.output, &signature);
     let service = service(ident, &arguments);
     let items = quote! {
         #[allow(unused_imports)]
         use __convoke::{ClassifiedReply as _, MadeArgument as _, OtherArgument as _, PlainReply as _, RefusedArgument as _, RefusedReply as _};
         static __CONVOKE_HANDLER: __convoke::HandlerDef = __convoke::HandlerDef::new(
             #name,
-            |signature| {
+            |#signature| {
                 #(#describe)*
                 #returned
             },

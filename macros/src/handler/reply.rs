@@ -1,39 +1,42 @@
 //! The return type, taken apart as far as its words tell, so that an error points at the part that is wrong.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Ident, TokenStream};
 use quote::quote_spanned;
 use syn::spanned::Spanned as _;
 use syn::{GenericArgument, PathArguments, ReturnType, Type};
 
 /// Statements that describe the return type to `signature`, and fail where a part of it cannot be returned.
-pub(crate) fn describe(output: &ReturnType) -> TokenStream {
+pub(crate) fn describe(output: &ReturnType, signature: &Ident) -> TokenStream {
     match output {
         ReturnType::Default => TokenStream::new(),
-        ReturnType::Type(_, returned) => reply(returned),
+        ReturnType::Type(_, returned) => reply(returned, signature),
     }
 }
 
-fn reply(returned: &Type) -> TokenStream {
+fn reply(returned: &Type, signature: &Ident) -> TokenStream {
     match (arguments(returned), returned) {
         (Some(("Result", parts)), _) if let [value, error] = parts[..] => {
-            let value = reply(value);
+            let value = reply(value, signature);
             quote_spanned! {error.span()=>
                 #value
                 __convoke::handler_error::<#error>();
             }
         }
-        (Some(("Option" | "Vec", parts)), _) if let [part] = parts[..] => events(part),
-        (_, Type::Tuple(tuple)) if !tuple.elems.is_empty() => tuple.elems.iter().map(events).collect(),
-        (_, Type::Paren(inner)) => reply(&inner.elem),
-        _ => quote_spanned!(returned.span()=> <#returned as __convoke::IntoReply>::describe(signature);),
+        (Some(("Option" | "Vec", parts)), _) if let [part] = parts[..] => events(part, signature),
+        (_, Type::Tuple(tuple)) if !tuple.elems.is_empty() => tuple.elems.iter().map(|part| events(part, signature)).collect(),
+        (_, Type::Paren(inner)) => reply(&inner.elem, signature),
+        // What a `macro_rules!` captured as a type.
+        (_, Type::Group(inner)) => reply(&inner.elem, signature),
+        _ => quote_spanned!(returned.span()=> <#returned as __convoke::IntoReply>::describe(#signature);),
     }
 }
 
-fn events(part: &Type) -> TokenStream {
+fn events(part: &Type, signature: &Ident) -> TokenStream {
     match (arguments(part), part) {
-        (Some(("Option" | "Vec", parts)), _) if let [part] = parts[..] => events(part),
-        (_, Type::Tuple(tuple)) if !tuple.elems.is_empty() => tuple.elems.iter().map(events).collect(),
-        _ => quote_spanned!(part.span()=> <#part as __convoke::IntoOutgoing>::describe(signature);),
+        (Some(("Option" | "Vec", parts)), _) if let [part] = parts[..] => events(part, signature),
+        (_, Type::Tuple(tuple)) if !tuple.elems.is_empty() => tuple.elems.iter().map(|part| events(part, signature)).collect(),
+        (_, Type::Group(inner)) => events(&inner.elem, signature),
+        _ => quote_spanned!(part.span()=> <#part as __convoke::IntoOutgoing>::describe(#signature);),
     }
 }
 

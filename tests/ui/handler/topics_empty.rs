@@ -1,0 +1,6 @@
+use convoke::prelude::*;
+
+#[handler(topics())]
+async fn reserve(_message: Message) {}
+
+fn main() {}
