@@ -104,7 +104,7 @@ async fn delivery(delivery: OrderPaid) -> Outcome {
 
 #[handler]
 async fn takes_conditional(
-    #[cfg(all())] paid: OrderPaid,
+    #[cfg(panic = "unwind")] paid: OrderPaid,
     #[cfg(any())] nothing: Nothing,
     #[allow(unused_variables)] meta: Meta<'_>,
 ) -> Outcome {

@@ -1,24 +1,32 @@
 //! A framework that re-exports convoke, and an application that knows nothing but the framework.
 
 mod framework {
-    pub mod reexports {
-        pub use convoke as events;
+    pub mod events {
+        pub use convoke::{Registry, prelude};
+
+        /// Stands in the way of the real one, so that it shows which of the two generated code has named.
+        pub mod __private {
+            pub use convoke::__private::*;
+
+            pub const fn event<T: Event>() -> Entry {
+                const { Entry::Event(&EventDef::new::<T>("through.the.framework", Location::here("", 1, ""))) }
+            }
+        }
     }
 }
 
-/// Hides the real crate: whatever names `::convoke` in spite of `crate = …` fails.
 mod application {
     use serde::{Deserialize, Serialize};
 
-    use crate::framework::reexports::events::prelude::*;
+    use crate::framework::events::prelude::*;
 
-    #[event(topic = "orders.paid", key = order_id, crate = crate::framework::reexports::events)]
+    #[event(topic = "orders.paid", key = order_id, crate = crate::framework::events)]
     #[derive(Serialize, Deserialize)]
     pub struct OrderPaid {
         pub order_id: u64,
     }
 
-    #[handler(crate = crate::framework::reexports::events)]
+    #[handler(crate = crate::framework::events)]
     pub async fn reserve(paid: OrderPaid, meta: Meta<'_>) -> Result<(), std::io::Error> {
         let _ = (paid.order_id, meta.id());
         Ok(())
@@ -26,8 +34,8 @@ mod application {
 }
 
 fn main() {
-    let registry = framework::reexports::events::Registry::collect();
-    assert_eq!(registry.events.len(), 1);
+    let registry = framework::events::Registry::collect();
+    assert_eq!(registry.events[0].topic, "through.the.framework");
     assert_eq!(registry.handlers.len(), 1);
-    drop(application::reserve);
+    let _ = application::reserve;
 }
