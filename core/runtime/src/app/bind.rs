@@ -31,7 +31,7 @@ impl App {
                 handlers.iter().flat_map(|handler| [handler.signature().inputs, handler.signature().outputs].concat()).collect();
             self.registry.events.retain(|event| used.iter().any(|other| std::ptr::eq(*other, *event)));
         }
-        let plan = plan::plan(&self.name, &self.registry, &handlers, &self.state, &mut problems);
+        let plan = plan::plan(&self.name, &self.registry, &handlers, &self.state, &self.starts, &mut problems);
         self.check_layers(&plan, &mut problems);
         let opened = match self.broker.take() {
             Some(broker) => Ok(broker),
@@ -69,7 +69,7 @@ impl App {
                     .to_owned(),
             );
         }
-        let wanted = self.expected.iter().chain(self.only.iter().flatten());
+        let wanted = self.expected.iter().chain(self.only.iter().flatten()).chain(self.starts.iter().map(|(name, _)| name));
         for name in wanted.filter(|name| !known.iter().any(|handler| handler.name == **name)) {
             let names: Vec<_> = known.iter().map(|handler| handler.name).collect();
             problems.push(format!(
@@ -143,7 +143,7 @@ impl ReadyApp {
             let group =
                 groups.entry(&subscription.group).or_insert_with(|| GroupSpec::new(subscription.group.clone(), Vec::new()));
             group.topics.extend(subscription.topics.iter().cloned());
-            group.start = subscription.start.into();
+            group.start = subscription.start;
             group.ordered = subscription.routes.iter().any(|route| route.ordered);
         }
         topology.groups = groups.into_values().collect();
@@ -254,7 +254,7 @@ fn bind(
     core.lease = lease(capabilities);
     let remote = Arc::new(Remote::new(core, Arc::clone(&shared.turns)));
     let mut spec = SubscribeSpec::new(subscription.group.clone(), subscription.topics.clone());
-    spec.start = subscription.start.into();
+    spec.start = subscription.start;
     spec.ordered = subscription.routes.iter().any(|route| route.ordered);
     let driver = Driver::new(Arc::clone(&remote), Arc::clone(&shared.broker), spec, services);
     let names = subscription.routes.iter().map(|route| route.handler.name).collect();

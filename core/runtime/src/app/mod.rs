@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use convoke_core::broker::Broker;
+use convoke_core::broker::{Broker, Start};
 use convoke_core::{BoxError, BoxHandler, ClaimStore, Delivery, Error, HandlerDef, Registry, Reply, StateMap};
 use tower::{Layer, Service};
 
@@ -52,6 +52,7 @@ pub struct App {
     registry: Registry,
     only: Option<Vec<String>>,
     expected: Vec<String>,
+    starts: Vec<(String, Start)>,
     /// Slots that were asked for and do not work yet.
     not_yet: Vec<&'static str>,
     settings: Settings,
@@ -108,6 +109,7 @@ impl App {
             registry: Registry::collect(),
             only: None,
             expected: Vec::new(),
+            starts: Vec::new(),
             not_yet: Vec::new(),
             settings: Settings::default(),
             observers: Vec::new(),
@@ -211,6 +213,14 @@ impl App {
     /// Refuses to start unless these handlers are there: a guard against a crate that is not linked.
     pub fn expect_handlers<S: Into<String>>(mut self, handlers: impl IntoIterator<Item = S>) -> Self {
         self.expected.extend(handlers.into_iter().map(Into::into));
+        self
+    }
+
+    /// Has a handler's group begin here if the broker does not know it yet, in place of what its attribute says.
+    ///
+    /// A position counts in every partition. What the broker cannot do is refused at [`App::build`].
+    pub fn start_at(mut self, handler: impl Into<String>, start: Start) -> Self {
+        self.starts.push((handler.into(), start));
         self
     }
 

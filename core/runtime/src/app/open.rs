@@ -51,3 +51,31 @@ fn unknown_scheme(scheme: &str, factories: &[&'static BrokerFactory]) -> String 
     let known: Vec<_> = factories.iter().map(|factory| format!("`{}`", factory.example)).collect();
     format!("no broker is called `{scheme}://`; a URL looks like one of {}", known.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static MEMORY: BrokerFactory = BrokerFactory::new(&["memory"], "memory", "memory://", None);
+    static KAFKA: BrokerFactory = BrokerFactory::new(&["kafka", "kafka+tls"], "kafka", "kafka://localhost:9092", None);
+
+    async fn refused(url: &str) -> Error {
+        let Err(error) = open(url, "shop", &[&MEMORY, &KAFKA]).await else { panic!("{url} was opened") };
+        error
+    }
+
+    #[tokio::test]
+    async fn a_url_whose_feature_is_off_is_answered_with_the_feature() {
+        let error = refused("kafka+tls://ada:hush@localhost").await;
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert_eq!(error.to_string(), "`kafka+tls://` needs the cargo feature `kafka`: `cargo add convoke --features kafka`");
+    }
+
+    #[tokio::test]
+    async fn an_unknown_scheme_is_answered_with_the_known_ones() {
+        let error = refused("kafkaesque://ada:hush@localhost").await;
+        assert_eq!(error.kind(), ErrorKind::InvalidUrl);
+        let text = "no broker is called `kafkaesque://`; a URL looks like one of `memory://`, `kafka://localhost:9092`";
+        assert_eq!(error.to_string(), text);
+    }
+}

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use convoke_core::broker::{Capabilities, LeaseKind, Ordering};
-use convoke_core::{EventDef, HandlerDef, Order, Registry, Signature, StartAt, StateMap, Topic};
+use convoke_core::broker::{Capabilities, LeaseKind, Ordering, Start};
+use convoke_core::{EventDef, HandlerDef, Order, Registry, Signature, StateMap, Topic};
 
 /// One subscription: handlers of one group that read one topic, or that share a lane.
 #[derive(Debug)]
 pub(crate) struct PlannedSubscription {
     pub(crate) group: String,
     pub(crate) topics: Vec<Topic>,
-    pub(crate) start: StartAt,
+    pub(crate) start: Start,
     pub(crate) routes: Vec<PlannedRoute>,
 }
 
@@ -48,6 +48,7 @@ pub(crate) fn plan(
     registry: &Registry,
     handlers: &[&'static HandlerDef],
     state: &StateMap,
+    starts: &[(String, Start)],
     problems: &mut Problems,
 ) -> Plan {
     let mut plan = Plan::default();
@@ -65,6 +66,8 @@ pub(crate) fn plan(
         }
         let Some(route) = route(app, handler, &signature, problems) else { continue };
         let group = group_of(app, handler);
+        let overridden = starts.iter().rev().find(|(name, _)| name == handler.name);
+        let start = overridden.map_or_else(|| handler.options.start.into(), |(_, start)| *start);
         plan.topics.insert(route.topic.clone());
         plan.topics.insert(route.dead.clone());
         plan.topics.extend(route.outputs.iter().map(|event| Topic::from(event.topic)));
@@ -72,13 +75,13 @@ pub(crate) fn plan(
         let subscription = subscriptions.entry((group.clone(), place)).or_insert_with(|| PlannedSubscription {
             group,
             topics: Vec::new(),
-            start: handler.options.start,
+            start,
             routes: Vec::new(),
         });
         if !subscription.topics.contains(&route.topic) {
             subscription.topics.push(route.topic.clone());
         }
-        check_shared(subscription, &route, problems);
+        check_shared(subscription, &route, start, problems);
         subscription.routes.push(route);
     }
     plan.topics.extend(registry.events.iter().filter(|event| is_plain(event.topic)).map(|event| Topic::from(event.topic)));
@@ -222,7 +225,7 @@ fn check_names(handlers: &[&'static HandlerDef], problems: &mut Problems) {
 }
 
 /// Handlers that share a subscription must not want the same messages.
-fn check_shared(subscription: &PlannedSubscription, route: &PlannedRoute, problems: &mut Problems) {
+fn check_shared(subscription: &PlannedSubscription, route: &PlannedRoute, start: Start, problems: &mut Problems) {
     let handler = route.handler;
     for other in &subscription.routes {
         let places =
@@ -240,7 +243,7 @@ fn check_shared(subscription: &PlannedSubscription, route: &PlannedRoute, proble
             ));
         }
     }
-    if subscription.start != handler.options.start {
+    if subscription.start != start {
         problems.push(format!(
             "handler `{}` ({}) starts elsewhere than the others of its group `{}` on the same place; say the same `start` on all",
             handler.name, handler.location, subscription.group
@@ -292,7 +295,9 @@ fn cycles(plan: &Plan) -> Vec<String> {
 /// What the application asks for and the broker lacks.
 pub(crate) fn check_capabilities(plan: &Plan, capabilities: &Capabilities, problems: &mut Problems) {
     let broker = capabilities.name;
-    for route in plan.subscriptions.iter().flat_map(|subscription| &subscription.routes) {
+    let routes =
+        plan.subscriptions.iter().flat_map(|subscription| subscription.routes.iter().map(move |route| (subscription, route)));
+    for (subscription, route) in routes {
         let (name, at) = (route.handler.name, route.handler.location);
         if route.ordered && capabilities.ordering == Ordering::None {
             problems
@@ -306,8 +311,10 @@ pub(crate) fn check_capabilities(plan: &Plan, capabilities: &Capabilities, probl
                  shorten `timeout`"
             ));
         }
-        if route.handler.options.start != StartAt::Earliest && !capabilities.start_positions {
-            problems.push(format!("handler `{name}` ({at}) says `start`, but {broker} can only begin at the earliest message"));
+        if subscription.start != Start::Earliest && !capabilities.start_positions {
+            problems.push(format!(
+                "handler `{name}` ({at}) is to start elsewhere, but {broker} can only begin at the earliest message"
+            ));
         }
     }
 }
