@@ -60,8 +60,13 @@ pub struct MemoryBroker {
 pub fn open(config: BrokerConfig) -> BoxFuture<'static, Result<Arc<dyn Broker>, Error>> {
     Box::pin(async move {
         let options = Options::from_url(&config.url)?;
-        let explicit = config.url.options().next().is_some();
-        let shared = Shared::named(config.url.authority(), options, explicit)?;
+        let shared = Shared::named(config.url.authority(), options.clone());
+        let present = shared.with(|state, _| state.options.clone());
+        if config.url.options().next().is_some() && present != options {
+            let message =
+                format!("`{}` is open in this process with other options: {present:?}; name the same, or none", config.url);
+            return Err(Error::new(ErrorKind::Configuration, message));
+        }
         Ok(Arc::new(MemoryBroker::connect(shared)) as Arc<dyn Broker>)
     })
 }
@@ -94,9 +99,7 @@ impl MemoryBroker {
     /// lives.
     #[must_use]
     pub fn named(name: &str) -> Self {
-        // Only options that are asked for can be refused.
-        let shared = Shared::named(name, Options::default(), false);
-        Self::connect(shared.unwrap_or_else(|_| Shared::private(Options::default())))
+        Self::connect(Shared::named(name, Options::default()))
     }
 
     /// Another connection to the same broker.

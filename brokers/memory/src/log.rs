@@ -17,6 +17,8 @@ use crate::options::OVERHEAD;
 #[derive(Debug, Clone)]
 pub(crate) struct Stored {
     pub(crate) message: Message,
+    /// Its own bytes, counted once.
+    pub(crate) size: u64,
     /// Its place among all messages of the topic.
     pub(crate) sequence: u64,
     /// When it was appended, by the broker's clock: for ages.
@@ -82,6 +84,7 @@ struct Scheduled {
     order: u64,
     partition: u32,
     message: Message,
+    size: u64,
 }
 
 impl PartialEq for Scheduled {
@@ -118,9 +121,9 @@ pub(crate) struct TopicLog {
     scheduled: BinaryHeap<Scheduled>,
 }
 
-/// What a message counts in bytes.
-pub(crate) fn cost(message: &Message) -> u64 {
-    message.size() as u64 + OVERHEAD
+/// What a message of this size counts in bytes.
+pub(crate) fn cost(size: u64) -> u64 {
+    size + OVERHEAD
 }
 
 impl TopicLog {
@@ -152,22 +155,22 @@ impl TopicLog {
     }
 
     /// Appends to a partition and says the offset.
-    pub(crate) fn append(&mut self, partition: u32, message: Message, at: Moment, wall: u64) -> u64 {
-        self.bytes += cost(&message);
+    pub(crate) fn append(&mut self, partition: u32, message: Message, size: u64, at: Moment, wall: u64) -> u64 {
+        self.bytes += cost(size);
         self.sequence += 1;
         let log = &mut self.parts[partition as usize];
         let wall = log.items.back().map_or(wall, |last| last.wall.max(wall));
         let offset = log.end();
-        log.items.push_back(Stored { message, sequence: self.sequence, at, wall });
+        log.items.push_back(Stored { message, size, sequence: self.sequence, at, wall });
         offset
     }
 
     /// Keeps a message aside until it is due.
-    pub(crate) fn schedule(&mut self, partition: u32, message: Message, due: Moment) {
-        self.bytes += cost(&message);
+    pub(crate) fn schedule(&mut self, partition: u32, message: Message, size: u64, due: Moment) {
+        self.bytes += cost(size);
         self.sequence += 1;
         self.parts[partition as usize].scheduled += 1;
-        self.scheduled.push(Scheduled { due, order: self.sequence, partition, message });
+        self.scheduled.push(Scheduled { due, order: self.sequence, partition, message, size });
     }
 
     /// When the next scheduled message is due.
@@ -185,9 +188,9 @@ impl TopicLog {
             return None;
         }
         let first = self.scheduled.pop()?;
-        self.bytes -= cost(&first.message);
+        self.bytes -= cost(first.size);
         self.parts[first.partition as usize].scheduled -= 1;
-        self.append(first.partition, first.message, now, wall);
+        self.append(first.partition, first.message, first.size, now, wall);
         Some(first.partition)
     }
 
@@ -196,7 +199,7 @@ impl TopicLog {
         let log = &mut self.parts[partition];
         let stored = log.items.pop_front()?;
         log.start += 1;
-        self.bytes -= cost(&stored.message);
+        self.bytes -= cost(stored.size);
         Some(stored)
     }
 

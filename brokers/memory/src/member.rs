@@ -137,7 +137,7 @@ impl State {
             }
         }
         if !member.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
-            member.waker = Some(waker.clone());
+            self.retired.extend(member.waker.replace(waker.clone()));
         }
         Step::Wait(wake)
     }
@@ -161,11 +161,20 @@ impl State {
     }
 
     pub(crate) fn grant(&mut self, id: MemberId, part: PartId, epoch: Epoch, messages: u32, bytes: u64) {
-        let Some((g, k, p)) = self.member_part(id, part) else { return };
-        let Some(part) = self.part(g, k, p) else { return };
+        let Some(member) = self.members.get_mut(&id) else { return };
+        let Some((k, p)) = member.parts.get(part.0 as usize).copied() else { return };
+        let Some(group) = self.groups.get_mut(member.group).and_then(Option::as_mut) else { return };
+        let group_topic = &mut group.topics[k];
+        let part = &mut group_topic.parts[p];
         let Some(owner) = part.owned_by(id, epoch) else { return };
+        let had = owner.credit.any();
         owner.credit.add(messages, bytes);
-        self.wakes.extend(self.members.get_mut(&id).and_then(|member| member.waker.take()));
+        let cursor = &part.cursor;
+        let log = &self.topics[group_topic.topic].parts[p];
+        // A stream that had credit waits for this partition already.
+        if !had && (cursor.has_ready() || cursor.next() < log.end() || cursor.next_wake() < NEVER) {
+            self.wakes.extend(member.waker.take());
+        }
     }
 
     pub(crate) fn settle(&mut self, id: MemberId, batch: Vec<Settlement>, now: Moment) -> Vec<Settled> {

@@ -39,7 +39,8 @@ pub struct Options {
     pub retention: u64,
     /// `retention_bytes`: how many bytes a topic holds at most, with 128 for each message beside its own. Default 512 MiB.
     pub retention_bytes: u64,
-    /// `history`: how many messages that every group has settled a partition keeps, for groups that come later. Default 10,000.
+    /// `history`: how many messages that every group has settled a partition keeps at least, if there is room, for groups that come
+    /// later; some more until they are swept. Default 10,000.
     pub history: u64,
     /// `full`: what happens when there is no room: `reject` (default) or `trim`.
     pub full: Full,

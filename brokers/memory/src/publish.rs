@@ -31,7 +31,8 @@ impl State {
         let mut last: Option<usize> = None;
         for (index, (outgoing, id)) in batch.into_iter().zip(ids).enumerate() {
             let name = outgoing.message.topic();
-            let injected = if self.publish_faults.is_empty() { None } else { self.injected(name) };
+            let sent = self.cut.is_none() && !self.publish_faults.is_empty();
+            let injected = if sent { self.injected(name) } else { None };
             // Most batches go to one topic.
             let known = last.filter(|topic| self.topics[*topic].name == *name).or_else(|| self.names.get(name).copied());
             last = known;
@@ -73,19 +74,21 @@ impl State {
         wall: u64,
         written: &mut Written,
     ) -> PublishOutcome {
-        if let Some(error) = self.refused(&outgoing) {
+        let size = outgoing.message.size();
+        if let Some(error) = self.refused(&outgoing, size) {
             return PublishOutcome::Rejected { retryable: false, error };
         }
         let Outgoing { message, deliver_at, .. } = outgoing;
+        let size = size as u64;
         let partition = self.topics[topic].partition_of(&message);
-        if !self.make_room(topic, partition as usize, cost(&message), now) {
+        if !self.make_room(topic, partition as usize, cost(size)) {
             return PublishOutcome::Rejected { retryable: true, error: self.is_full(topic, partition) };
         }
         let wait = deliver_at.and_then(|at| at.duration_since(time).ok()).filter(|wait| !wait.is_zero());
         let stored = if let Some(wait) = wait {
             let due = clock::after(now, wait);
             let first = due < self.topics[topic].next_due();
-            self.topics[topic].schedule(partition, message, due);
+            self.topics[topic].schedule(partition, message, size, due);
             self.timer = self.timer.min(due);
             if first {
                 // Their streams are to sleep no longer than until then.
@@ -96,7 +99,7 @@ impl State {
             }
             None
         } else {
-            let offset = self.topics[topic].append(partition, message, now, wall);
+            let offset = self.topics[topic].append(partition, message, size, now, wall);
             written.add(topic, partition as usize);
             Some((partition, Position::Offset(offset)))
         };
@@ -104,8 +107,8 @@ impl State {
     }
 
     /// Why a message is not taken, whatever there is room for.
-    fn refused(&self, outgoing: &Outgoing) -> Option<Error> {
-        let (size, max) = (outgoing.message.size(), self.options.max_message);
+    fn refused(&self, outgoing: &Outgoing, size: usize) -> Option<Error> {
+        let max = self.options.max_message;
         if size > max {
             let message =
                 format!("the message has {size} bytes and the memory broker takes {max}; raise `max_message`, or send less");
@@ -133,9 +136,9 @@ impl State {
     }
 
     /// Makes room for one message: first of what every group has settled, then, if so chosen, of the oldest.
-    fn make_room(&mut self, t: usize, p: usize, cost: u64, now: Moment) -> bool {
+    fn make_room(&mut self, t: usize, p: usize, cost: u64) -> bool {
         if self.topics[t].parts[p].len() >= self.topics[t].parts[p].look_at {
-            self.trim_history(t, p, now);
+            self.trim_history(t, p);
         }
         if self.fits(t, p, cost) {
             return true;
@@ -188,7 +191,7 @@ impl State {
     }
 
     /// Discards what every group has settled, but for the last of it.
-    fn trim_history(&mut self, t: usize, p: usize, _now: Moment) {
+    fn trim_history(&mut self, t: usize, p: usize) {
         let history = self.options.history;
         let keep_from = self.settled_below(t, p).saturating_sub(history);
         while self.topics[t].parts[p].start() < keep_from {

@@ -50,6 +50,8 @@ pub(crate) struct State {
     pub(crate) wakes: Vec<Waker>,
     /// What to drop once the lock is released.
     pub(crate) trash: Vec<Stored>,
+    /// Wakers to drop once the lock is released, because dropping one may run anything.
+    pub(crate) retired: Vec<Waker>,
 }
 
 static NAMED: Mutex<Option<HashMap<String, Weak<Shared>>>> = Mutex::new(None);
@@ -61,25 +63,16 @@ impl Shared {
     }
 
     /// The broker of this name, made with these options if there is none.
-    ///
-    /// `explicit` says whether the options must be those that it was made with.
-    pub(crate) fn named(name: &str, options: Options, explicit: bool) -> Result<Arc<Self>, Error> {
+    pub(crate) fn named(name: &str, options: Options) -> Arc<Self> {
         let mut named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
         let named = named.get_or_insert_default();
-        named.retain(|_, broker| broker.strong_count() > 0);
         if let Some(broker) = named.get(name).and_then(Weak::upgrade) {
-            let present = broker.lock().options.clone();
-            if explicit && present != options {
-                return Err(Error::new(
-                    ErrorKind::Configuration,
-                    format!("`memory://{name}` is open in this process with other options: {present:?}; name the same, or none"),
-                ));
-            }
-            return Ok(broker);
+            return broker;
         }
+        named.retain(|_, broker| broker.strong_count() > 0);
         let broker = Arc::new(Self::new(Some(name.to_owned()), options));
         named.insert(name.to_owned(), Arc::downgrade(&broker));
-        Ok(broker)
+        broker
     }
 
     fn new(name: Option<String>, options: Options) -> Self {
@@ -96,6 +89,7 @@ impl Shared {
             timer: NEVER,
             wakes: Vec::new(),
             trash: Vec::new(),
+            retired: Vec::new(),
         };
         Self { name, clock: Clock::new(), state: Mutex::new(state) }
     }
@@ -121,10 +115,10 @@ impl Shared {
         }
         let result = act(&mut state, now);
         let wakes = std::mem::take(&mut state.wakes);
-        let trash = std::mem::take(&mut state.trash);
+        let garbage = (std::mem::take(&mut state.trash), std::mem::take(&mut state.retired));
         drop(state);
         wakes.into_iter().for_each(Waker::wake);
-        drop(trash);
+        drop(garbage);
         result
     }
 }

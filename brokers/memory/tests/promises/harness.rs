@@ -41,7 +41,7 @@ pub(crate) fn message(key: &str, payload: &str) -> Outgoing {
     Outgoing::new(Message::builder(TOPIC).key(key.to_owned()).payload(payload.to_owned()).build())
 }
 
-pub(crate) fn unkeyed(payload: impl ToString) -> Outgoing {
+pub(crate) fn unkeyed(payload: impl std::fmt::Display) -> Outgoing {
     Outgoing::new(Message::builder(TOPIC).payload(payload.to_string()).build())
 }
 
@@ -182,11 +182,9 @@ impl Reader {
                     self.control.grant(*part, *epoch, messages, bytes);
                 }
             }
-            Some(SubscriptionEvent::Revoking { part, epoch, .. }) => {
-                if self.yields {
-                    self.owned.remove(part);
-                    self.control.revoked(*part, *epoch);
-                }
+            Some(SubscriptionEvent::Revoking { part, epoch, .. }) if self.yields => {
+                self.owned.remove(part);
+                self.control.revoked(*part, *epoch);
             }
             Some(SubscriptionEvent::Lost { part, epoch }) => match self.owned.remove(part) {
                 Some((_, _, owned)) => assert_eq!(owned, *epoch),

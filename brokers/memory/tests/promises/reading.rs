@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use convoke_core::broker::{Broker, EnsureMode, GroupSpec, Settle, Start, SubscribeSpec, SubscriptionEvent, TopicSpec, Topology};
 use convoke_core::{ErrorKind, PartId, Position, Topic};
+use convoke_memory::Options;
 
 use crate::harness::*;
 
@@ -300,4 +301,23 @@ async fn ages_are_counted_in_the_brokers_time() {
     publish_numbers(&broker, 0..1).await;
     pass(Duration::from_millis(2500)).await;
     assert_eq!(lag(&broker).await.oldest, Some(Duration::from_millis(2500)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn beginning_where_nothing_is_any_more_is_a_gap_and_where_nothing_is_yet_waits() {
+    let broker = broker_with(1, Options::default().history(0).retention(4)).await;
+    let mut first = Reader::join(&broker).await;
+    publish_numbers(&broker, 0..4).await;
+    let messages = first.messages();
+    first.ack_all(&messages).await;
+    publish_numbers(&broker, 4..6).await;
+    let mut early = Reader::with(&broker, spec_of("early", Start::At(Position::Offset(1)))).await;
+    let mut late = Reader::with(&broker, spec_of("late", Start::At(Position::Offset(7)))).await;
+    let events = early.events();
+    let [_, SubscriptionEvent::Gap { from, to, .. }, SubscriptionEvent::Deliveries(_)] = events[..] else { panic!("{events:?}") };
+    assert_eq!((from, to), (Position::Offset(1), Position::Offset(2)));
+    assert!(late.messages().is_empty());
+    assert_eq!(broker.lag("late", &[Topic::from(TOPIC)]).await.unwrap().backlog, Some(0));
+    publish_numbers(&broker, 6..8).await;
+    assert_eq!(numbers(&late.messages()), [7]);
 }
