@@ -166,12 +166,14 @@ impl ReadyApp {
         let sink = Arc::new(Sink::new(Arc::clone(&broker), &app.name, app.settings.publish_within));
         let publisher = Publisher::new(Arc::<Sink>::clone(&sink));
         let turns = Arc::new(watch::Sender::new(0));
+        let ends = Arc::new(watch::Sender::new(0));
         let shared = Shared {
             name: Arc::from(&*app.name),
             state: Arc::new(app.state),
             publisher: publisher.clone(),
             broker: Arc::clone(&broker),
             turns,
+            ends,
         };
         let mut bound = Vec::new();
         let mut tasks = Vec::new();
@@ -187,6 +189,7 @@ impl ReadyApp {
             bound,
             tasks: tokio::sync::Mutex::new(tasks),
             turns: shared.turns,
+            ends: shared.ends,
             settings: app.settings,
             aborted: std::sync::atomic::AtomicBool::new(false),
         };
@@ -217,6 +220,7 @@ struct Shared {
     publisher: Publisher,
     broker: Arc<dyn Broker>,
     turns: Arc<watch::Sender<u64>>,
+    ends: Arc<watch::Sender<usize>>,
 }
 
 fn bind(
@@ -252,7 +256,7 @@ fn bind(
     let mut core = Core::new(engine, routes, Arc::clone(&shared.name), settings.unknown, capabilities.max_message);
     core.observers = observers.to_vec();
     core.lease = lease(capabilities);
-    let remote = Arc::new(Remote::new(core, Arc::clone(&shared.turns)));
+    let remote = Arc::new(Remote::new(core, Arc::clone(&shared.turns), Arc::clone(&shared.ends)));
     let mut spec = SubscribeSpec::new(subscription.group.clone(), subscription.topics.clone());
     spec.start = subscription.start;
     spec.ordered = subscription.routes.iter().any(|route| route.ordered);

@@ -30,6 +30,7 @@ pub(super) struct Inner {
     pub(super) bound: Vec<Bound>,
     pub(super) tasks: tokio::sync::Mutex<Vec<JoinHandle<()>>>,
     pub(super) turns: Arc<watch::Sender<u64>>,
+    pub(super) ends: Arc<watch::Sender<usize>>,
     pub(super) settings: Settings,
     pub(super) aborted: AtomicBool,
 }
@@ -265,13 +266,11 @@ impl AppHandle {
         }
     }
 
-    /// Whether every driver has ended.
-    pub(crate) fn has_ended(&self) -> bool {
-        self.0.bound.iter().all(|bound| bound.remote.has_ended())
-    }
-
-    pub(crate) fn turns(&self) -> watch::Receiver<u64> {
-        self.0.turns.subscribe()
+    /// Waits until every driver has ended.
+    pub(crate) async fn all_ended(&self) {
+        let count = self.0.bound.len();
+        // The sender lives as long as this handle, so that it cannot be gone.
+        let _ = self.0.ends.subscribe().wait_for(|ended| *ended >= count.max(1)).await;
     }
 }
 

@@ -16,13 +16,10 @@ impl App {
     pub async fn run(self) -> Result<(), Error> {
         let app = self.start().await?;
         let mut signals = Signals::new()?;
-        let mut turns = app.turns();
-        loop {
-            tokio::select! {
-                () = signals.next() => break,
-                // A driver that has ended by itself has been aborted: there is nothing left to wait for.
-                _ = turns.changed() => if app.has_ended() { break },
-            }
+        tokio::select! {
+            () = signals.next() => {}
+            // Drivers end by themselves only if something is very wrong: there is nothing left to wait for.
+            () = app.all_ended() => {}
         }
         tracing::info!("draining; a second signal ends it at once");
         let drain = app.drain();

@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-use convoke_core::{BoxError, HandlerFuture, Reply};
+use convoke_core::{BoxError, BoxHandler, Delivery, HandlerFuture, Reply};
 use convoke_engine::Slot;
+use tower::Service as _;
 
 /// How a call of a handler ended.
 #[derive(Debug)]
@@ -156,6 +157,11 @@ impl Calls {
             self.free.push(index);
         }
     }
+}
+
+/// Calls a service. A layer that panics in its `call`, before there is a future, has failed an attempt like any other.
+pub(crate) fn call(service: &mut BoxHandler, delivery: Delivery) -> Result<HandlerFuture, Ended> {
+    catch_unwind(AssertUnwindSafe(|| service.call(delivery))).map_err(|panic| Ended::Panicked(panic_message(&*panic)))
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

@@ -433,7 +433,7 @@ impl Driver {
             let service = &mut self.services[index];
             self.readied.retain(|other| *other != index);
             let ended = match service.poll_ready(cx) {
-                Poll::Ready(Ok(())) => self.calls.start(slot, service.call(delivery)),
+                Poll::Ready(Ok(())) => calls::call(service, delivery).and_then(|future| self.calls.start(slot, future)),
                 Poll::Ready(Err(error)) => Err(Ended::Returned(Err(convoke_core::unavailable(error).into()))),
                 Poll::Pending => {
                     if !self.unready.contains(&index) {
@@ -520,13 +520,20 @@ impl Future for Driver {
     }
 }
 
-/// Runs a driver to its end; a panic of the driver itself is reported, never silent.
+/// Runs a driver to its end.
 pub(crate) async fn run(driver: Driver) {
-    let remote = Arc::clone(&driver.remote);
-    let keeper = keeper::keep(Arc::clone(&remote));
+    let _ended = EndGuard(Arc::clone(&driver.remote));
+    let _keeper = keeper::keep(Arc::clone(&driver.remote));
     driver.await;
-    drop(keeper);
-    remote.ended();
+}
+
+/// Says that the driver has ended, also when it ends by a panic.
+struct EndGuard(Arc<Remote>);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        self.0.ended();
+    }
 }
 
 /// The instant that a moment of an engine stands for.

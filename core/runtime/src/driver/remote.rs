@@ -37,6 +37,8 @@ pub(crate) struct Remote {
     gaps: AtomicU64,
     connection: Mutex<Connection>,
     ended: AtomicBool,
+    /// Counts drivers of the application that have ended.
+    ends: Arc<watch::Sender<usize>>,
 }
 
 /// How the connection of a subscription is.
@@ -54,7 +56,7 @@ struct Commands {
 }
 
 impl Remote {
-    pub(crate) fn new(core: Core, turns: Arc<watch::Sender<u64>>) -> Self {
+    pub(crate) fn new(core: Core, turns: Arc<watch::Sender<u64>>, ends: Arc<watch::Sender<usize>>) -> Self {
         Self {
             core: Mutex::new(core),
             commands: Mutex::default(),
@@ -66,6 +68,7 @@ impl Remote {
             gaps: AtomicU64::new(0),
             connection: Mutex::default(),
             ended: AtomicBool::new(false),
+            ends,
         }
     }
 
@@ -167,6 +170,7 @@ impl Remote {
 
     pub(crate) fn ended(&self) {
         self.ended.store(true, Ordering::Release);
+        self.ends.send_modify(|ends| *ends += 1);
         self.turns.send_modify(|turns| *turns = turns.wrapping_add(1));
     }
 

@@ -100,9 +100,15 @@ impl RouteRunner {
         }
         match incoming.message.key() {
             Some(key) => Some(lane_of(key)),
-            None => (self.event?.key_of)(&incoming.message).ok().flatten().as_ref().map(lane_of),
+            None => key_of_payload(self.event?, incoming).as_ref().map(lane_of),
         }
     }
+}
+
+/// The key that a payload says. One that does not decode has none, nor has one whose key expression panics: what is wrong with
+/// it shows when it is tried.
+fn key_of_payload(event: &EventDef, incoming: &Incoming) -> Option<Key> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (event.key_of)(&incoming.message))).ok()?.ok()?
 }
 
 fn lane_of(key: &Key) -> u64 {
