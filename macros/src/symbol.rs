@@ -29,6 +29,7 @@ pub(crate) const BACKOFF: Word =
 pub(crate) const BARE: Word = Word::new("bare", "a flag, which stands alone", "bare");
 pub(crate) const BATCH: Word = Word::new("batch", "a list", r#"batch(size = 100, wait = "50ms")"#);
 pub(crate) const BROADCAST: Word = Word::new("broadcast", "a flag, which stands alone", "broadcast");
+pub(crate) const TRANSACTION: Word = Word::new("transaction", "a flag, which stands alone", "transaction");
 pub(crate) const BROKER: Word = Word::new("broker", "a string", r#"broker = "analytics""#);
 pub(crate) const CODEC: Word = Word::new("codec", "`json`, `raw` or a type that implements `Codec`", "codec = json");
 pub(crate) const CONCURRENCY: Word = Word::new("concurrency", "a number from 1 to 65535", "concurrency = 16");
@@ -85,6 +86,7 @@ pub(crate) const HANDLER_WORDS: Vocabulary = Vocabulary {
         MATCH,
         START,
         BROADCAST,
+        TRANSACTION,
         BROKER,
         CRATE,
     ],

@@ -51,6 +51,9 @@ pub(crate) fn options(args: &HandlerArgs) -> TokenStream {
         let start = variant("StartAt", start);
         set.push(quote!(options.start = #start;));
     }
+    if args.transaction {
+        set.push(quote!(options.transaction = true;));
+    }
     if args.broadcast.is_some() {
         set.push(quote!(options.broadcast = true;));
     }

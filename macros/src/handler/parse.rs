@@ -28,6 +28,7 @@ pub(crate) struct HandlerArgs {
     pub(crate) matches: Option<(LitStr, LitStr)>,
     pub(crate) start: Option<Chosen>,
     pub(crate) broadcast: Option<Span>,
+    pub(crate) transaction: bool,
     pub(crate) broker: Option<LitStr>,
     pub(crate) krate: Path,
 }
@@ -63,6 +64,7 @@ impl HandlerArgs {
             matches: None,
             start: None,
             broadcast: None,
+            transaction: false,
             broker: None,
             krate: parse_quote!(::convoke),
         }
@@ -93,6 +95,7 @@ pub(crate) fn parse(cx: &Ctxt, tokens: TokenStream) -> HandlerArgs {
             }
             symbol::MATCH => args.matches = matches(cx, arg)?,
             symbol::START => args.start = Some(chosen(arg, &[("earliest", "Earliest"), ("new", "New")])?),
+            symbol::TRANSACTION => args.transaction = arg.flag()?,
             symbol::BROADCAST => args.broadcast = arg.flag()?.then(|| arg.name.span()),
             symbol::BROKER => args.broker = Some(name(arg, "the name of a broker", Extra::Nothing)?),
             _ => args.krate = arg.path()?,
