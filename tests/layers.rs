@@ -122,7 +122,7 @@ async fn a_timeout_is_a_failed_attempt_with_the_reason_timeout() {
             assert_eq!(says, [Some("timeout"), Some("2")], "{letter:?}");
         }
         assert_eq!(work.numbers(handler), [0, 0, 1, 1, 2, 2], "each is tried twice");
-        assert_eq!(status(&app, handler).await.failed, 6);
+        assert_eq!(status(&app, handler).await.failed, 6, "{handler}");
     }
 }
 

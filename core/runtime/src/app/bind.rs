@@ -250,6 +250,7 @@ fn bind(
             topic: route.topic.clone(),
             ordered: route.ordered,
             dead: route.dead.clone(),
+            timeout: route.handler.options.timeout,
             counters: Arc::new(Counters::default()),
         });
     }

@@ -20,6 +20,24 @@ pub(crate) struct Body {
     pub(crate) failure: Option<Box<Failure>>,
     /// The call of the handler that runs with it.
     pub(crate) call: Option<u32>,
+    /// The number of the last attempt that began.
+    pub(crate) attempt: u32,
+    /// Of the first message of a batch: all of its messages, this one included.
+    pub(crate) batch: Vec<Slot>,
+    /// What its last attempt said of it.
+    pub(crate) said: Said,
+}
+
+/// What an attempt said of its message, as far as its dead letter has to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Said {
+    /// Something else, or nothing yet.
+    #[default]
+    Other,
+    /// It is done.
+    Done,
+    /// It is to be given up: an attempt that failed, although the engine counts only those that may be repeated.
+    GiveUp,
 }
 
 /// What went wrong with a message so far.
@@ -84,6 +102,9 @@ impl Bodies {
             replacement: None,
             failure: None,
             call: None,
+            attempt: 0,
+            batch: Vec::new(),
+            said: Said::Other,
         });
         Slot { index, generation: 0 }
     }
@@ -104,6 +125,8 @@ impl Bodies {
             body.replacement = None;
             body.failure = None;
             body.call = None;
+            body.batch.clear();
+            body.said = Said::Other;
             self.free.push(slot.index);
         }
     }

@@ -13,7 +13,7 @@ use convoke_core::cloudevents::derived_id;
 use convoke_core::{Delivered, Delivery, Epoch, MessageBuilder, Outgoing, PartId, Topic, names};
 use convoke_engine::{Answer, End, Engine, In, Meta, Note, Out, Published, RouteId, Slot, Time, Verdict};
 
-use super::bodies::{Bodies, Failure};
+use super::bodies::{Bodies, Failure, Said as BodySaid};
 use super::calls::Ended;
 use super::dead::{Death, letter};
 use super::route::{Counters, RouteRunner, Routed, UnknownEvents, dispatch, identity};
@@ -159,7 +159,8 @@ impl Core {
             if let Err(error) = handed_over {
                 // What is too large will be too large the next time as well.
                 returned = false;
-                for (slot, verdict) in slots.iter().zip(&mut verdicts) {
+                let done = |verdict: &Verdict| matches!(verdict, Verdict::Ack | Verdict::Drop);
+                for (slot, verdict) in slots.iter().zip(&mut verdicts).filter(|(_, verdict)| done(verdict)) {
                     if let Some(body) = self.bodies.get_mut(*slot) {
                         Failure::record(&mut body.failure, &error);
                     }
@@ -171,10 +172,14 @@ impl Core {
             body.call = None;
         }
         for (slot, verdict) in slots.iter().zip(&verdicts) {
-            if matches!(verdict, Verdict::Failed { .. })
-                && let Some(route) = self.bodies.get(*slot).map(|body| body.route)
-            {
-                Counters::add(&self.routes[route.0 as usize].counters.failed);
+            let Some(body) = self.bodies.get_mut(*slot) else { continue };
+            body.said = match verdict {
+                Verdict::Ack | Verdict::Drop => BodySaid::Done,
+                Verdict::Dead(convoke_core::DeadReason::HandlerError) => BodySaid::GiveUp,
+                _ => BodySaid::Other,
+            };
+            if matches!(verdict, Verdict::Failed { .. }) || body.said == BodySaid::GiveUp {
+                Counters::add(&self.routes[body.route.0 as usize].counters.failed);
             }
         }
         self.step(now, In::Finished { slot, verdicts: &verdicts, returned });
@@ -226,28 +231,32 @@ impl Core {
     fn carry_out_one(&mut self, out: Out, todo: &mut Todo) {
         match out {
             Out::Start { slot, route, attempt, .. } => {
-                let Some(incoming) = self.bodies.get(slot).and_then(|body| body.incoming.clone()) else { return };
+                let Some(body) = self.bodies.get_mut(slot) else { return };
+                let Some(incoming) = body.incoming.clone() else { return };
+                (body.attempt, body.said) = (attempt, BodySaid::Other);
                 self.observe(route, &incoming, What::Started { attempt });
                 let context = Arc::clone(&self.routes[route.0 as usize].context);
                 todo.starts.push((slot, route, Delivery::one(Delivered::new(incoming, attempt), context)));
             }
             Out::StartBatch { slot, route, .. } => {
-                let messages: Vec<Delivered> = self
-                    .engine
-                    .batch(slot)
-                    .iter()
-                    .filter_map(|one| {
-                        let incoming = self.bodies.get(*one)?.incoming.clone()?;
-                        Some(Delivered::new(incoming, self.engine.attempt(*one)))
-                    })
-                    .collect();
+                let (engine, bodies) = (&self.engine, &mut self.bodies);
+                let begin = |one: &Slot| {
+                    let body = bodies.get_mut(*one)?;
+                    (body.attempt, body.said) = (engine.attempt(*one), BodySaid::Other);
+                    Some(Delivered::new(body.incoming.clone()?, body.attempt))
+                };
+                let messages: Vec<Delivered> = engine.batch(slot).iter().filter_map(begin).collect();
+                if let Some(body) = bodies.get_mut(slot) {
+                    body.batch.clear();
+                    body.batch.extend_from_slice(engine.batch(slot));
+                }
                 for one in &messages {
                     self.observe(route, &one.incoming, What::Started { attempt: one.attempt });
                 }
                 let context = Arc::clone(&self.routes[route.0 as usize].context);
                 todo.starts.push((slot, route, Delivery::batch(messages, context)));
             }
-            Out::Cancel { slot } => todo.cancels.extend(self.bodies.get_mut(slot).and_then(|body| body.call.take())),
+            Out::Cancel { slot } => self.cut_short(slot, todo),
             Out::PublishReturned { slot } => {
                 let Some(body) = self.bodies.get(slot) else { return };
                 todo.publishes.extend(body.returned.iter().map(|outgoing| (slot, outgoing.clone())));
@@ -289,10 +298,30 @@ impl Core {
         }
     }
 
+    /// A call is cancelled. If its time was over, it has failed; that shows in the engine's count of attempts.
+    fn cut_short(&mut self, slot: Slot, todo: &mut Todo) {
+        todo.cancels.extend(self.bodies.get_mut(slot).and_then(|body| body.call.take()));
+        for one in self.members(slot) {
+            let attempt = self.engine.attempt(one);
+            let Some(body) = self.bodies.get_mut(one).filter(|body| attempt > body.attempt) else { continue };
+            let route = &self.routes[body.route.0 as usize];
+            let text = format!("the handler took longer than its timeout of {:?}", route.timeout.unwrap_or_default());
+            Failure::record(&mut body.failure, &Said(text));
+            Counters::add(&route.counters.failed);
+        }
+    }
+
+    /// The messages of the call that this one names: of the batch, or it alone.
+    fn members(&self, slot: Slot) -> Vec<Slot> {
+        let batch = self.bodies.get(slot).map_or(&[][..], |body| &body.batch);
+        if batch.is_empty() { vec![slot] } else { batch.to_vec() }
+    }
+
     fn bury(&mut self, slot: Slot, reason: convoke_core::DeadReason, attempts: u32, todo: &mut Todo) {
         let Some(body) = self.bodies.get_mut(slot) else { return };
         let Some(incoming) = &body.incoming else { return };
         let route = &self.routes[body.route.0 as usize];
+        let attempts = attempts + u32::from(body.said == BodySaid::GiveUp);
         if body.replacement.is_none() {
             let failure = body.failure.as_deref();
             let context = &route.context;
@@ -394,14 +423,19 @@ impl Core {
 
     /// A publish for this slot was refused for good.
     pub(crate) fn refused(&mut self, slot: Slot, error: &convoke_core::Error) {
-        if let Some(body) = self.bodies.get_mut(slot) {
+        let Some(body) = self.bodies.get_mut(slot) else { return };
+        if body.replacement.is_some() {
             Failure::record(&mut body.failure, error);
-            if body.replacement.is_some() {
-                tracing::error!(%error, "a dead letter was refused");
-            } else {
-                // The engine turns to the dead letter next, which is made anew with this error in it.
-                body.returned.clear();
-            }
+            tracing::error!(%error, "a dead letter was refused");
+            return;
+        }
+        // The engine turns to the dead letters next, which are made with this error in them.
+        body.returned.clear();
+        for one in self.members(slot) {
+            let Some(body) = self.bodies.get_mut(one).filter(|body| body.said == BodySaid::Done) else { continue };
+            body.said = BodySaid::GiveUp;
+            Failure::record(&mut body.failure, error);
+            Counters::add(&self.routes[body.route.0 as usize].counters.failed);
         }
     }
 

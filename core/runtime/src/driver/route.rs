@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use convoke_core::{DeadReason, EventDef, HandlerContext, Incoming, Key, Recognised, Topic, names};
 
@@ -26,6 +27,8 @@ pub(crate) struct RouteRunner {
     pub(crate) topic: Topic,
     pub(crate) ordered: bool,
     pub(crate) dead: Topic,
+    /// How long an attempt may take; the engine keeps it.
+    pub(crate) timeout: Option<Duration>,
     pub(crate) counters: Arc<Counters>,
 }
 
