@@ -169,7 +169,12 @@ impl Engine {
     fn failed(&mut self, now: Time, i: u32, after: Option<Duration>, reason: DeadReason, out: &mut Vec<Out>) {
         let entry = &mut self.slots[i as usize];
         entry.attempts = entry.attempts.saturating_add(1);
-        let attempts = entry.attempts;
+        let (attempts, p) = (entry.attempts, entry.part);
+        if self.by_watermark() {
+            self.noted(i);
+            self.changed(now, p);
+        }
+        let entry = &mut self.slots[i as usize];
         let route = &self.routes[entry.meta.route.0 as usize];
         if attempts >= route.retry.attempts {
             self.publish(now, i, Publish::Dead(reason), out);
@@ -183,12 +188,7 @@ impl Engine {
         let hold = route.hold && entry.meta.lane.is_some();
         entry.due = now.after(delay);
         let due = entry.due;
-        if self.by_watermark() {
-            let p = self.slots[i as usize].part;
-            self.noted(i);
-            self.changed(now, p);
-        }
-        let closing = self.stopping || self.parts[self.slots[i as usize].part as usize].by.is_some();
+        let closing = self.stopping || self.parts[p as usize].by.is_some();
         if !closing && !hold && delay > self.config.in_process {
             match self.config.delay {
                 Delay::Native { max } if delay <= max && !self.by_watermark() => {

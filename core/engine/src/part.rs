@@ -306,12 +306,12 @@ impl Engine {
             entry.leased = true;
             self.leases.push_back(&mut self.slots, i);
         }
-        if closing {
-            self.give_back(now, i, End::Returned, out);
-            return;
-        }
         if meta.skip {
             self.done(now, i, End::Skipped, out);
+            return;
+        }
+        if closing {
+            self.give_back(now, i, End::Returned, out);
             return;
         }
         self.pend(i, 1);

@@ -28,7 +28,7 @@ impl Engine {
         if self.stopping || part.by.is_some() {
             return false;
         }
-        let crashes = entry.suspect && self.config.deaths > 0 && entry.deaths >= self.config.deaths;
+        let crashes = entry.suspect && !entry.marked && self.config.deaths > 0 && entry.deaths >= self.config.deaths;
         let dead = entry.meta.dead.or(crashes.then_some(DeadReason::TooManyDeliveries));
         if let Some(reason) = dead {
             self.pend(i, -1);
@@ -145,8 +145,9 @@ impl Engine {
         if kept {
             entry.marked = true;
             entry.deaths += u32::from(!by_commit);
-            let r = entry.meta.route.0 as usize;
-            if !closing && !part.expired && self.open(r) {
+            let (r, expired) = (entry.meta.route.0 as usize, part.expired);
+            self.noted(i);
+            if !closing && !expired && self.open(r) {
                 self.start(now, i, out);
                 return;
             }
@@ -157,8 +158,8 @@ impl Engine {
             entry.repairs += 1;
         }
         self.alone = NIL;
-        self.put_back(now, i, out);
         self.noted(i);
+        self.put_back(now, i, out);
     }
 
     /// Calls the handler with one message, which has locked its lane.

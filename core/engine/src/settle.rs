@@ -62,14 +62,16 @@ impl Engine {
     }
 
     fn acknowledged(&mut self, now: Time, i: u32, asked: Settle, answer: Answer, out: &mut Vec<Out>) {
-        let entry = &mut self.slots[i as usize];
+        let entry = &self.slots[i as usize];
         let State::Settling(settle, end) = entry.state else { return };
         if settle != asked {
             return;
         }
+        let gone = entry.lost || entry.superseded || self.home(i).is_none();
+        let entry = &mut self.slots[i as usize];
         match answer {
             Answer::Applied => self.free(i, end, out),
-            _ if entry.lost || entry.superseded => self.free(i, End::Lost, out),
+            _ if gone => self.free(i, End::Lost, out),
             // That was the old token's answer: the new one has yet to be used.
             Answer::Stale if entry.swapped => self.settle(i, settle, end, out),
             Answer::Stale => self.free(i, End::Lost, out),
@@ -108,7 +110,8 @@ impl Engine {
             entry.outdated -= 1;
             return;
         }
-        if answer == Answer::Stale && entry.listed {
+        // What is being settled hears it from that.
+        if answer == Answer::Stale && entry.leased {
             self.lose(now, i, out);
         }
     }
