@@ -157,7 +157,7 @@ impl State {
         let id = state.part_id(k, p);
         part.owner = Some(Owner { member, part: id, epoch, credit: Credit::default(), revoking: None });
         let mut resume = Resume::default();
-        resume.unclean = std::mem::take(&mut part.unclean);
+        resume.unclean = part.unclean;
         #[allow(clippy::cast_possible_truncation, reason = "partitions are counted in u32")]
         let partition = p as u32;
         state.queue.push_back(SubscriptionEvent::Assigned { part: id, topic, partition, epoch, term: None, resume });

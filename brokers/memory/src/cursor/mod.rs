@@ -343,3 +343,31 @@ impl Cursor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use convoke_core::Message;
+    use convoke_core::broker::Settle;
+
+    use super::*;
+    use crate::log::TopicLog;
+
+    #[test]
+    fn one_slow_message_keeps_no_slots_behind_it() {
+        let mut topic = TopicLog::new("t".into(), 1);
+        let (mut cursor, mut credit) = (Cursor::new(0), Credit::default());
+        credit.add(u32::MAX, u64::MAX);
+        let lease = Duration::from_secs(30);
+        let (part, epoch) = (PartId(0), Epoch(1));
+        let with = Handing { part, partition: 0, epoch, now: 1, lease, end: u64::MAX };
+        for offset in 0..10_000 {
+            topic.append(0, Message::builder("t").build(), 0, 1, 1);
+            assert_eq!(cursor.take(&topic.parts[0], with, &mut credit, &mut 0).len(), 1);
+            assert!(offset == 0 || cursor.settle(offset, Settle::Ack, 1, lease));
+            assert!(cursor.hand.len() <= 1025);
+            assert_eq!((cursor.unsettled(), cursor.low()), (1, 0));
+        }
+        assert!(cursor.settle(0, Settle::Ack, 1, lease));
+        assert_eq!((cursor.unsettled(), cursor.low(), cursor.next_wake()), (0, 10_000, NEVER));
+    }
+}

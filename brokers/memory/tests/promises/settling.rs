@@ -149,6 +149,40 @@ async fn a_lease_that_ran_out_delivers_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn leases_run_out_one_by_one() {
+    let (broker, mut reader, first) = three().await;
+    reader.ack_all(&first[1..]).await;
+    pass(secs(10)).await;
+    publish_numbers(&broker, 3..4).await;
+    assert_eq!(numbers(&reader.messages()), [3]);
+    for (wait, expected) in [(20, 0), (10, 3), (20, 0), (10, 3)] {
+        let started = tokio::time::Instant::now();
+        let Some(SubscriptionEvent::Deliveries(deliveries)) = reader.next().await else { panic!() };
+        assert_eq!((numbers(&deliveries.messages), started.elapsed()), (vec![expected], secs(wait)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_was_extended_late_runs_out_again() {
+    let (broker, mut reader, messages) = three().await;
+    reader.ack_all(&messages[1..]).await;
+    pass(secs(30)).await;
+    assert_eq!(counts(&broker).await, (0, 1, 0), "the broker has seen that it ran out");
+    reader.apply(&messages[0], Settle::Extend).await;
+    let started = tokio::time::Instant::now();
+    assert!(matches!(reader.next().await, Some(SubscriptionEvent::Deliveries(_))));
+    assert_eq!(started.elapsed(), secs(30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mark_survives_giving_back() {
+    let (_broker, mut reader, messages) = three().await;
+    reader.apply(&messages[0], Settle::Mark { deaths: 1 }).await;
+    reader.apply(&messages[0], nack(Duration::ZERO, 1, true)).await;
+    assert_eq!(reader.messages()[0].deaths, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_redelivery_needs_credit_too() {
     let broker = broker(1).await;
     publish_numbers(&broker, 0..2).await;
