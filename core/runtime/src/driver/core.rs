@@ -155,7 +155,7 @@ impl Core {
         });
         let mut returned = !outgoing.is_empty();
         if returned {
-            let handed_over = self.hand_over(slot, outgoing);
+            let handed_over = self.hand_over(slot, slots, outgoing);
             if let Err(error) = handed_over {
                 // What is too large will be too large the next time as well.
                 returned = false;
@@ -187,7 +187,12 @@ impl Core {
     }
 
     /// Keeps what a handler returned with the message that caused it, under identities that a repeat will have too.
-    fn hand_over(&mut self, slot: Slot, outgoing: Vec<MessageBuilder>) -> Result<(), convoke_core::Error> {
+    ///
+    /// What a batch returned depends on all of its messages, so its identity does: the same batch again has the same, another
+    /// composition never has.
+    fn hand_over(&mut self, slot: Slot, slots: &[Slot], outgoing: Vec<MessageBuilder>) -> Result<(), convoke_core::Error> {
+        let id_of = |slot: &Slot| Some(Delivered::new(self.bodies.get(*slot)?.incoming.clone()?, 1).id().into_owned());
+        let causes = slots.iter().filter_map(id_of).collect::<Vec<_>>().join("\n");
         let Some(body) = self.bodies.get_mut(slot) else { return Ok(()) };
         let Some(incoming) = &body.incoming else { return Ok(()) };
         let context = &self.routes[body.route.0 as usize].context;
@@ -198,7 +203,7 @@ impl Core {
         for (index, mut message) in outgoing.into_iter().enumerate() {
             let event = message.headers_mut();
             if event.get(names::TYPE).is_some() {
-                event.append(names::ID, derived_id(&cause, &context.group, &context.handler, index));
+                event.append(names::ID, derived_id(&causes, &context.group, &context.handler, index));
                 event.append(names::CAUSATION_ID, cause.clone().into_owned());
                 let origin = headers.get(names::CORRELATION_ID).cloned().unwrap_or_else(|| cause.clone().into_owned().into());
                 event.append(names::CORRELATION_ID, origin);
