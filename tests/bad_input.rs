@@ -262,7 +262,10 @@ async fn a_bad_url_is_answered_with_what_would_be_right() {
         ("localhost", vec!["`memory://`"]),
         ("memory", vec!["`memory://`"]),
         ("carrier-pigeon://loft", vec!["`carrier-pigeon://`", "`memory://`"]),
-        ("memory://?nonsense=1", vec!["`memory://?nonsense=1` cannot be opened", "`nonsense`", "partitions", "lease", "max_message"]),
+        (
+            "memory://?nonsense=1",
+            vec!["`memory://?nonsense=1` cannot be opened", "`nonsense`", "partitions", "lease", "max_message"],
+        ),
         ("memory://?lease=1s&lease=2s", vec!["`lease` stands twice"]),
         ("memory://?lease", vec!["`name=value`"]),
         ("memory://?lease=soon", vec!["`lease=30s`"]),
@@ -291,7 +294,12 @@ async fn the_environment_names_the_broker() {
         child.args(["--exact", "the_environment_names_the_broker", "--nocapture"]).env(CHILD, "1").env_remove("CONVOKE_BROKER");
         value.map(|value| child.env("CONVOKE_BROKER", value));
         let output = String::from_utf8(child.output().unwrap().stdout).unwrap();
-        output.lines().find_map(|line| line.split_once("said: ")).unwrap_or_else(|| panic!("it says nothing: {output}")).1.to_owned()
+        output
+            .lines()
+            .find_map(|line| line.split_once("said: "))
+            .unwrap_or_else(|| panic!("it says nothing: {output}"))
+            .1
+            .to_owned()
     };
     assert_eq!(child(None), "bad on memory://");
     assert_eq!(child(Some("memory://here?partitions=2".as_ref())), "bad on memory://here?partitions=2");

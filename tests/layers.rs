@@ -172,7 +172,8 @@ async fn a_shed_load_is_not_taken_and_tried_again_without_an_attempt() {
 
 #[tokio::test(start_paused = true)]
 async fn a_rate_limit_in_a_buffer_spreads_calls_over_time() {
-    let layer = ServiceBuilder::new().layer(BufferLayer::new(4)).layer(RateLimitLayer::new(2, Duration::from_secs(1))).into_inner();
+    let layer =
+        ServiceBuilder::new().layer(BufferLayer::new(4)).layer(RateLimitLayer::new(2, Duration::from_secs(1))).into_inner();
     let (app, work) = start(&["press"], |app| app.layer(layer)).await;
     publish(&app, 9, 0).await;
     settled(&app).await;
@@ -222,8 +223,10 @@ async fn a_failed_poll_ready_pauses_the_handler_and_a_probe_resumes_it() {
 #[tokio::test(start_paused = true)]
 async fn a_filter_acknowledges_what_is_not_wanted_and_tracing_changes_nothing() {
     for handler in ["press", "pack"] {
-        let even = FilterLayer::new(|one| one.message().key().is_some_and(|key| (key.as_bytes().last().unwrap() - b'0') % 2 == 0));
-        let (app, work) = start(&[handler], |app| app.layer(TraceLayer::new().system("memory")).handler_layer(handler, even)).await;
+        let even =
+            FilterLayer::new(|one| one.message().key().is_some_and(|key| (key.as_bytes().last().unwrap() - b'0') % 2 == 0));
+        let (app, work) =
+            start(&[handler], |app| app.layer(TraceLayer::new().system("memory")).handler_layer(handler, even)).await;
         publish(&app, 10, 5).await;
         settled(&app).await;
         assert_eq!(work.numbers(handler), [0, 2, 4, 6, 8], "{handler}\n{}", app.story());
@@ -301,7 +304,10 @@ async fn layers_are_applied_from_the_application_inwards_and_in_the_order_given(
 #[tokio::test]
 async fn a_layer_for_nobody_is_refused() {
     let app = App::new("layers").state(Work::new()).only(["press"]);
-    let app = app.handler_layer("prses", TraceLayer::new()).group_layer("work", TraceLayer::new()).group_layer("works", TraceLayer::new());
+    let app = app
+        .handler_layer("prses", TraceLayer::new())
+        .group_layer("work", TraceLayer::new())
+        .group_layer("works", TraceLayer::new());
     let error = app.build().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
     let text = error.to_string();

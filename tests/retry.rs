@@ -250,7 +250,8 @@ async fn a_dead_letter_has_every_header_of_the_list() {
     ] {
         assert_eq!(header(&letters[0], &format!("convoke-dead-{name}")), Some(value), "{name}");
     }
-    let [at, first, host] = ["at", "first-failed-at", "host"].map(|name| header(&letters[0], &format!("convoke-dead-{name}")).unwrap());
+    let [at, first, host] =
+        ["at", "first-failed-at", "host"].map(|name| header(&letters[0], &format!("convoke-dead-{name}")).unwrap());
     for time in [at, first] {
         assert!(time.len() == 24 && time.starts_with("20") && time.ends_with('Z') && &time[10..11] == "T", "{time}");
     }
