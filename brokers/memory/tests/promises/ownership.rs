@@ -70,6 +70,17 @@ async fn a_joining_member_waits_until_the_owner_is_done() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn giving_up_what_nobody_asked_for_changes_nothing() {
+    let broker = broker(1).await;
+    publish_numbers(&broker, 0..1).await;
+    let mut reader = Reader::join(&broker).await;
+    let messages = reader.messages();
+    reader.control.revoked(messages[0].token.part, messages[0].token.epoch);
+    assert!(reader.events().is_empty());
+    reader.apply(&messages[0], Settle::Ack).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_revocation_ends_when_its_time_is_over() {
     let broker = broker(2).await;
     publish_numbers(&broker, 0..2).await;

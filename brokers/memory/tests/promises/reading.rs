@@ -214,6 +214,48 @@ async fn a_waiting_reader_is_woken_by_a_message_and_by_credit() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn credit_wakes_a_reader_for_what_was_given_back_and_for_what_is_delayed() {
+    for delay in [Duration::ZERO, secs(5)] {
+        let broker = broker(1).await;
+        publish_numbers(&broker, 0..1).await;
+        let mut reader = Reader::join(&broker).await.frugal();
+        reader.events();
+        reader.grant(1, 2);
+        let messages = reader.messages();
+        reader.apply(&messages[0], nack(delay, 1, false)).await;
+        let Reader { mut events, control, owned, .. } = reader;
+        let waiting = tokio::spawn(async move { std::future::poll_fn(|cx| events.as_mut().poll_next(cx)).await });
+        tokio::task::yield_now().await;
+        owned.iter().for_each(|(part, (_, _, epoch))| control.grant(*part, *epoch, 1, 1));
+        let woken = tokio::time::timeout(secs(60), waiting).await.expect("woken by the credit").unwrap();
+        assert!(matches!(woken, Some(SubscriptionEvent::Deliveries(_))));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_members_that_read_until_the_end_come_to_it() {
+    let broker = broker(2).await;
+    let mut until_end = spec();
+    until_end.until_end = true;
+    publish_numbers(&broker, 0..2).await;
+    let mut first = Reader::with(&broker, until_end.clone()).await;
+    let mut second = Reader::with(&broker, until_end).await;
+    // The first takes one partition and gives the other away, which the second takes.
+    while first.owned.len() < 2 {
+        first.next().await;
+    }
+    first.events();
+    let first = tokio::spawn(async move {
+        while first.next().await.is_some() {}
+        first
+    });
+    tokio::task::yield_now().await;
+    while second.next().await.is_some() {}
+    let ended = tokio::time::timeout(secs(1), first).await;
+    assert!(ended.is_ok(), "whoever waits is told when another comes to the end");
+}
+
+#[tokio::test(start_paused = true)]
 async fn lag_is_exact() {
     let broker = broker(2).await;
     assert!(broker.lag(GROUP, &[Topic::from(TOPIC)]).await.is_err(), "an unknown group has no lag");
