@@ -37,6 +37,11 @@ impl<T: Clone> Journal<T> {
         self.entries().clone()
     }
 
+    /// Everything with the moment itself, to be compared with that of other journals.
+    pub(crate) fn moments(&self) -> Vec<(Instant, T)> {
+        self.entries().iter().map(|(at, what)| (self.0.0 + *at, what.clone())).collect()
+    }
+
     pub(crate) fn items(&self) -> Vec<T> {
         self.entries().iter().map(|(_, what)| what.clone()).collect()
     }

@@ -49,6 +49,8 @@ pub(super) struct Bound {
 pub struct DrainReport {
     /// Whether everything that ran was finished and settled, and everything that was accepted for publishing was confirmed.
     pub clean: bool,
+    /// Messages whose handler was cancelled, because its time was over: they were given back, and will be delivered again.
+    pub cancelled: u64,
     /// Messages that were given out to this process and are not settled: they will be delivered again.
     pub unsettled: u64,
     /// Messages that were accepted for publishing and are not confirmed.
@@ -252,10 +254,12 @@ impl AppHandle {
         tasks.clear();
         clean &= tokio::time::timeout_at(limit, self.0.sink.flushed()).await.is_ok();
         let unsettled: u64 = self.0.bound.iter().map(|bound| bound.remote.core().unsettled()).sum();
+        let cancelled: u64 = self.0.bound.iter().map(|bound| bound.remote.core().cancelled).sum();
         let unconfirmed = self.0.sink.in_flight();
         let report = self.0.broker.close(GRACE).await;
         let unconfirmed = unconfirmed.max(report.unconfirmed);
-        DrainReport { clean: clean && unsettled == 0 && unconfirmed == 0, unsettled, unconfirmed, took: begun.elapsed() }
+        let clean = clean && cancelled == 0 && unsettled == 0 && unconfirmed == 0;
+        DrainReport { clean, cancelled, unsettled, unconfirmed, took: begun.elapsed() }
     }
 
     /// Stops at once: cancels what runs and gives everything back. [`AppHandle::drain`] then returns soon.

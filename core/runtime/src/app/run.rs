@@ -35,8 +35,10 @@ impl App {
             return Ok(());
         }
         let text = format!(
-            "the drain was not clean: {} messages will be delivered again and {} are not confirmed; give it more time with `drain_within`",
-            report.unsettled, report.unconfirmed
+            "the drain was not clean: {} messages will be delivered again, and {} that were published are not confirmed; give it more \
+             time with `drain_within`",
+            report.cancelled + report.unsettled,
+            report.unconfirmed
         );
         Err(Error::new(ErrorKind::Timeout, text))
     }

@@ -55,6 +55,9 @@ pub(crate) struct Core {
     pub(crate) observers: Vec<Arc<dyn Observer>>,
     /// After how long a delivery expires that can be extended.
     pub(crate) lease: Option<Duration>,
+    /// Whether it was told to stop, and of how many messages the handler was cancelled since.
+    pub(crate) stopping: bool,
+    pub(crate) cancelled: u64,
     metas: Vec<Meta>,
     verdicts: Vec<Verdict>,
 }
@@ -79,6 +82,8 @@ impl Core {
             max_message,
             observers: Vec::new(),
             lease: None,
+            stopping: false,
+            cancelled: 0,
             metas: Vec::new(),
             verdicts: Vec::new(),
         }
@@ -308,7 +313,11 @@ impl Core {
         todo.cancels.extend(self.bodies.get_mut(slot).and_then(|body| body.call.take()));
         for one in self.members(slot) {
             let attempt = self.engine.attempt(one);
-            let Some(body) = self.bodies.get_mut(one).filter(|body| attempt > body.attempt) else { continue };
+            let Some(body) = self.bodies.get_mut(one) else { continue };
+            if attempt <= body.attempt {
+                self.cancelled += u64::from(self.stopping);
+                continue;
+            }
             let route = &self.routes[body.route.0 as usize];
             let text = format!("the handler took longer than its timeout of {:?}", route.timeout.unwrap_or_default());
             Failure::record(&mut body.failure, &Said(text));

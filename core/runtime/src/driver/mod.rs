@@ -157,6 +157,7 @@ impl Driver {
         let now = self.now();
         let mut core = self.remote.core();
         for command in commands {
+            core.stopping |= matches!(command, Command::Drain(_) | Command::Abort);
             match command {
                 Command::Pause(route) => core.step(now, In::Pause { route }),
                 Command::Resume(route) => core.step(now, In::Resume { route }),
