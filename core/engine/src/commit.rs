@@ -113,6 +113,7 @@ impl Engine {
         }
         part.committing = true;
         part.dirty = false;
+        part.sent = self.steps;
         part.marks_sent = part.marking != NIL;
         out.push(Out::Commit { part: part.id, epoch: part.epoch });
     }
@@ -144,7 +145,7 @@ impl Engine {
             self.parts[p as usize].marking = NIL;
             debug_assert_eq!(self.slots[marking as usize].state, State::Marking);
             self.mark_answered(now, marking, answer == Answer::Applied, out);
-        } else if marking != NIL {
+        } else if marking != NIL && answer != Answer::Failed {
             self.send_commit(p, out);
         }
         self.plan_commit(now, p);

@@ -47,6 +47,8 @@ pub struct Engine {
     pub(crate) drained: bool,
     /// How many partitions are being given back.
     pub(crate) closing: u32,
+    /// The number of the step, to tell what it was that said something.
+    pub(crate) steps: u64,
     /// Kept for its memory.
     pub(crate) scratch: Vec<u32>,
 }
@@ -147,6 +149,7 @@ impl Engine {
             drain_by: None,
             drained: false,
             closing: 0,
+            steps: 0,
             scratch: Vec::new(),
             config,
         }
@@ -154,6 +157,7 @@ impl Engine {
 
     /// Takes an input and says what is to be done, in that order. `now` never goes back.
     pub fn step(&mut self, now: Time, input: In<'_>, out: &mut Vec<Out>) {
+        self.steps += 1;
         if !self.drained {
             self.tick(now, out);
         }

@@ -99,7 +99,7 @@ impl Engine {
             let mut at = after;
             while at != NIL {
                 let entry = &self.slots[at as usize];
-                if !matches!(entry.state, State::Queued | State::Ready | State::Stalled) {
+                if !matches!(entry.state, State::Queued | State::Ready | State::Stalled | State::Marking) {
                     break;
                 }
                 if entry.part == part && entry.meta.position > position {
@@ -246,6 +246,11 @@ impl Engine {
             }
             self.detach(head);
         }
+    }
+
+    /// Whether nothing precedes it in its lane.
+    pub(crate) fn heads(&self, i: u32) -> bool {
+        self.slots[i as usize].links[LANE].prev == NIL
     }
 
     /// The next message of a lane.

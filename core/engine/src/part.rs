@@ -51,6 +51,8 @@ pub(crate) struct Part {
     /// The suspect whose mark goes with the commits, and whether the outstanding one has it.
     pub(crate) marking: u32,
     pub(crate) marks_sent: bool,
+    /// In which step the outstanding one was asked for: it is taken at the end of that.
+    pub(crate) sent: u64,
     /// What the last commit said, once everything else is forgotten.
     pub(crate) last: Option<Commit>,
 }
@@ -85,6 +87,7 @@ impl Part {
             repairs: 0,
             marking: NIL,
             marks_sent: false,
+            sent: 0,
             last: None,
         }
     }

@@ -132,8 +132,13 @@ impl Engine {
         entry.deaths += 1;
         let p = entry.part;
         self.noted(i);
-        self.parts[p as usize].marking = i;
-        self.send_commit(p, out);
+        let part = &mut self.parts[p as usize];
+        part.marking = i;
+        if part.committing {
+            part.marks_sent = part.sent == self.steps;
+        } else {
+            self.send_commit(p, out);
+        }
     }
 
     /// The mark is kept, or could not be.
@@ -147,7 +152,7 @@ impl Engine {
             entry.deaths += u32::from(!by_commit);
             let (r, expired) = (entry.meta.route.0 as usize, part.expired);
             self.noted(i);
-            if !closing && !expired && self.open(r) {
+            if !closing && !expired && self.open(r) && self.heads(i) {
                 self.start(now, i, out);
                 return;
             }

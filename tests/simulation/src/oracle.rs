@@ -703,11 +703,15 @@ impl Oracle {
                 }
                 // What is being given back has left its lane.
                 let closing = other.given_back || self.shares[other.part].by.is_some();
+                // Once the delay is over, what was let past, or comes before it in the partition, may still precede it.
+                let passed = held.started || (options_pass(&self.config, held) && held.meta.due.is_some());
+                let before = held.part == other.part && held.meta.position < other.meta.position;
+                let holds = other.holds && (now < other.not_before || !(passed || before));
                 let busy = other.running
                     || other.publish.is_some()
                     || other.owes
                     || other.marking
-                    || (other.holds && !other.lost && !closing && other.end.is_none());
+                    || (holds && !other.lost && !closing && other.end.is_none());
                 ensure!(3, !busy, "{slot:?} starts while {:?} has the lane", other.meta.slot);
                 let passed = options_pass(&self.config, other) && other.meta.due.is_some();
                 let first = !held.started && !other.started && !other.lost && !other.given_back && !passed;
@@ -786,6 +790,7 @@ impl Oracle {
             let earlier = lane.is_some()
                 && other.meta.lane == lane
                 && other.meta.slot != slot
+                && !other.repeat
                 && !other.lost
                 && other.part == part
                 && other.epoch == epoch
@@ -830,6 +835,7 @@ impl Oracle {
                 ensure!(13, closing || repeated || !hold, "{slot:?} is given back for no reason");
                 held.settling = Some(settle);
                 held.given_back = true;
+                held.owes = false;
                 stats.count("giving back");
             }
             Settle::Extend => {

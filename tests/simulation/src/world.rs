@@ -71,6 +71,8 @@ struct Log {
     unclean: bool,
     credit: i64,
     bytes: i64,
+    /// By watermark: where this assignment began, and what is delivered next.
+    begin: usize,
     cursor: usize,
     upto: u64,
     progress: Progress,
@@ -138,7 +140,7 @@ fn config(rng: &mut Rng) -> Config {
         backlog: rng.pick(&[1, 2, 3, 8, 64]),
         ahead: rng.pick(&[1, 2, 8]),
         commit_every: ms(rng.pick(&[0, 5, 50])),
-        in_process: ms(rng.pick(&[5, 40, 1000])),
+        in_process: ms(rng.pick(&[0, 0, 5, 1000])),
         probe: (ms(20), ms(100)),
         repair: (ms(5), ms(40)),
         shards: 2,
@@ -150,7 +152,7 @@ fn config(rng: &mut Rng) -> Config {
                     .attempts(1 + rng.below(4) as u32)
                     .backoff(ms(rng.pick(&[0, 10])), ms(80))
                     .jitter(rng.pick(&[0, 20])),
-                on_retry: if rng.chance(60) { OnRetry::Hold } else { OnRetry::Pass },
+                on_retry: if rng.chance(50) { OnRetry::Hold } else { OnRetry::Pass },
                 timeout: if rng.chance(35) { Some(ms(rng.pick(&[15, 60]))) } else { None },
                 batch: if rng.chance(30) {
                     Some(BatchOptions::new(1 + rng.below(5) as u32, ms(rng.pick(&[0, 5, 20]))))
@@ -167,6 +169,7 @@ fn log(rng: &mut Rng, routes: u64) -> Log {
     let kept = (0..10 + rng.below(14)).map(|_| {
         position += 1 + if rng.chance(20) { rng.below(4) } else { 0 };
         let key = rng.below(5);
+        let fate = rng.below(100);
         let meta = Meta {
             slot: Slot { index: 0, generation: 0 },
             position: Position::Offset(position),
@@ -178,8 +181,8 @@ fn log(rng: &mut Rng, routes: u64) -> Log {
             deliveries: 0,
             deaths: 0,
             due: None,
-            dead: if rng.chance(5) { Some(DeadReason::Undecodable) } else { None },
-            skip: rng.chance(5),
+            dead: if fate < 5 { Some(DeadReason::Undecodable) } else { None },
+            skip: fate >= 95,
         };
         let due = if rng.chance(4) { Some(Time(ms(rng.below(300)).as_nanos() as u64)) } else { None };
         Kept { position, meta, acked: false, out: None, attempts: 0, deaths: 0, deliveries: 0, after: Time(0), due }
@@ -368,11 +371,11 @@ impl World {
                 }
             }
             Sabotage::KeyReordered => {
-                for k in 0..out.len() {
-                    if let Out::Start { slot, route, attempt: 1, shard } = out[k]
+                for out in out {
+                    if let Out::Start { slot, route, attempt: 1, shard } = *out
                         && let Some(later) = self.later(slot)
                     {
-                        out[k] = Out::Start { slot: later, route, attempt: 1, shard };
+                        *out = Out::Start { slot: later, route, attempt: 1, shard };
                     }
                 }
             }
@@ -554,7 +557,7 @@ impl World {
                 self.feed(In::Settled { slot, settle, answer })
             }
             Op::Publish { slot } => {
-                let result = match (fault, self.rng.chance(30)) {
+                let result = match (fault, self.rng.chance(45)) {
                     (false, _) => Published::Confirmed,
                     (true, true) => {
                         self.stats.count("fault: publish refused");
@@ -598,11 +601,10 @@ impl World {
                 break;
             }
             let next = if watermark {
-                let again = log.cursor > 0 && !log.kept.is_empty() && self.rng.chance(3);
+                let again = log.cursor > log.begin && self.rng.chance(3);
                 if again {
                     self.stats.count("fault: redelivery");
-                    let first = log.kept.iter().position(|kept| kept.position >= log.upto).unwrap_or(0);
-                    Some(first.min(log.cursor - 1))
+                    Some(log.begin + self.rng.below((log.cursor - log.begin) as u64) as usize)
                 } else {
                     (log.cursor < log.kept.len()).then_some(log.cursor)
                 }
@@ -734,6 +736,7 @@ impl World {
         log.bytes = 0;
         log.until = until;
         log.cursor = log.kept.iter().position(|kept| kept.position >= log.upto).unwrap_or(log.kept.len());
+        log.begin = log.cursor;
         let mut resume = Resume::default();
         resume.unclean = std::mem::take(&mut log.unclean);
         resume.progress = log.progress.clone();

@@ -180,6 +180,7 @@ impl Bench {
     }
 
     /// Position and ranges of a commit of partition 0 now.
+    #[allow(clippy::type_complexity, reason = "it is compared at once")]
     pub fn commit(&self) -> (u64, Vec<(u64, u64)>, Vec<(u64, u32, u32)>) {
         let number = |position: Position| match position {
             Position::Offset(n) => n,
