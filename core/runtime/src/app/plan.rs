@@ -127,8 +127,12 @@ fn route(app: &str, handler: &'static HandlerDef, signature: &Signature, problem
     if signature.batch && handler.options.batch.is_none() {
         problems.push(format!("{at} takes a `Batch`, but does not say how large; add `batch(size = 100, wait = \"50ms\")`"));
     }
-    if !signature.batch && handler.options.batch.is_some() && event.is_some() {
-        problems.push(format!("{at} has `batch(…)`, but takes a single event; take `Batch<…>`, or leave `batch` out"));
+    if !signature.batch && handler.options.batch.is_some() {
+        // It would be called with the first message of each batch, and answer for all.
+        problems.push(format!("{at} has `batch(…)`, but takes a single message; take `Batch<…>`, or leave `batch` out"));
+    }
+    if handler.options.batch.is_some_and(|batch| batch.size == 0) {
+        problems.push(format!("{at} asks for a batch of 0 messages; it has at least 1"));
     }
     let keyed = event.is_some_and(|event| event.keyed);
     if handler.options.order == Some(Order::Key) && event.is_some() && !keyed {
@@ -145,6 +149,9 @@ fn route(app: &str, handler: &'static HandlerDef, signature: &Signature, problem
     }
     let group = group_of(app, handler);
     let dead = handler.options.dead_letter.map_or_else(|| Topic::from(format!("{topic}.{group}.dead")), Topic::from);
+    if dead.as_str() == topic {
+        problems.push(format!("{at} sends its dead letters to `{topic}`, which it reads: they would come back for ever; name another"));
+    }
     Some(PlannedRoute {
         handler,
         event,
