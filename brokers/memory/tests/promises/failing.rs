@@ -118,6 +118,7 @@ async fn a_cut_ends_for_whoever_comes_next() {
     let mut reader = Reader::join(&broker).await;
     assert!(matches!(reader.events()[..], [SubscriptionEvent::Interrupted(_)]));
     inject(&broker, Fault::Cut { down: secs(8) });
+    inject(&broker, Fault::Cut { down: secs(1) });
     pass(secs(5)).await;
     assert!(reader.events().is_empty(), "the longer one counts");
     pass(secs(3)).await;

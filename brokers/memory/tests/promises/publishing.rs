@@ -109,6 +109,41 @@ async fn a_scheduled_message_comes_when_it_is_due_and_not_before() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn messages_that_are_due_together_come_in_the_order_of_publishing() {
+    let broker = broker(1).await;
+    let at = SystemTime::now() + secs(60);
+    let scheduled = (0..20).map(|n| {
+        let mut outgoing = unkeyed(n);
+        outgoing.deliver_at = Some(at);
+        outgoing
+    });
+    // In one call, so that they are due at the same moment.
+    publish(&broker, scheduled.collect()).await;
+    pass(secs(60)).await;
+    assert_eq!(numbers(&Reader::join(&broker).await.messages()), (0..20).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn scheduled_messages_take_room_once() {
+    for options in [Options::default().retention(2), Options::default().max_message(100).retention_bytes(2 * 129)] {
+        let broker = broker_with(1, options.history(0)).await;
+        for _ in 0..3 {
+            let mut later = unkeyed(1);
+            later.deliver_at = Some(SystemTime::now() + secs(60));
+            publish(&broker, vec![later, unkeyed(2)]).await;
+            assert!(rejected(&publish_one(&broker, unkeyed(3)).await).is_some(), "what is scheduled has its room");
+            pass(secs(60)).await;
+            assert!(rejected(&publish_one(&broker, unkeyed(3)).await).is_some());
+            let mut reader = Reader::join(&broker).await;
+            let messages = reader.messages();
+            assert_eq!(numbers(&messages), [2, 1]);
+            reader.ack_all(&messages).await;
+            reader.control.close().await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_waiting_reader_is_woken_for_a_scheduled_message() {
     let broker = broker(1).await;
     let mut reader = Reader::join(&broker).await;

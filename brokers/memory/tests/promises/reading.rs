@@ -309,6 +309,27 @@ async fn reading_until_the_end_ends() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_read_until_the_end_and_not_settled_comes_again() {
+    let broker = broker(1).await;
+    publish_numbers(&broker, 0..2).await;
+    let mut until_end = spec();
+    until_end.until_end = true;
+    for deliveries in 1..4 {
+        let mut reader = Reader::with(&broker, until_end.clone()).await;
+        let messages = reader.messages();
+        assert_eq!(numbers(&messages), [0, 1]);
+        assert!(messages.iter().all(|incoming| incoming.deliveries == deliveries));
+        assert!(reader.next().await.is_none());
+        let Reader { events, control, .. } = reader;
+        if deliveries % 2 == 0 {
+            drop((events, control));
+        } else {
+            drop((control, events));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn reading_an_empty_topic_until_the_end_ends_at_once() {
     let broker = broker(2).await;
     let mut until_end = spec();
