@@ -5,9 +5,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use convoke::BoxError;
-use convoke::broker::{
-    Broker as _, Settle, Settled, Settlement, SubscribeSpec, Subscription, SubscriptionEvent,
-};
+use convoke::broker::{Broker as _, Settle, Settled, Settlement, SubscribeSpec, Subscription, SubscriptionEvent};
 use convoke::memory::MemoryBroker;
 
 use crate::plan::Plan;

@@ -41,9 +41,9 @@ pub fn rejected(delivery: &Delivery, rejection: Rejection) -> Result<Reply, BoxE
 ///
 /// # Errors
 /// Those of the handler.
-pub fn finish(delivery: &Delivery, reply: Result<Reply, BoxError>) -> Result<Reply, BoxError> {
-    reply.map(|mut reply| {
+pub fn finish(delivery: &Delivery, mut reply: Result<Reply, BoxError>) -> Result<Reply, BoxError> {
+    if let Ok(reply) = &mut reply {
         reply.rejected = delivery.take_rejected();
-        reply
-    })
+    }
+    reply
 }

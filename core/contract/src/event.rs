@@ -200,7 +200,10 @@ pub fn decode<T: Event>(message: &Message) -> Result<T, DecodeError> {
         let message = format!("a tombstone has no payload to read `{}` from; take `Tombstone` to handle deletions", T::DEF.name);
         return Err(DecodeError { message, source: None });
     }
-    if let Some(content_type) = message.content_type()
+    // The codec's own, to the letter, is what nearly every message says.
+    if let Some(content_type) = message.headers().get(names::CONTENT_TYPE)
+        && content_type != <T::Codec as Codec<T>>::CONTENT_TYPE.as_bytes()
+        && let Ok(content_type) = std::str::from_utf8(content_type)
         && !<T::Codec as Codec<T>>::accepts(content_type)
     {
         let message = format!("`{}` is written as {}, but this message says `{content_type}`", T::DEF.name, T::DEF.content_type);

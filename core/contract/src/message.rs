@@ -67,7 +67,14 @@ impl fmt::Display for Topic {
 /// assert_eq!(message.headers().get_str("tenant"), Some("acme"));
 /// ```
 #[derive(Clone, PartialEq, Eq)]
-pub struct Message(Arc<MessageBuilder>);
+pub struct Message(Arc<Built>);
+
+#[derive(Clone, PartialEq, Eq)]
+struct Built {
+    parts: MessageBuilder,
+    /// Asked for at every station of the way, so it is counted once.
+    size: usize,
+}
 
 /// A message in the making. See [`Message::builder`].
 #[derive(Clone, PartialEq, Eq)]
@@ -88,37 +95,37 @@ impl Message {
 
     /// Begins a message that is like this one. Copies nothing if this was the last reference.
     pub fn into_builder(self) -> MessageBuilder {
-        Arc::unwrap_or_clone(self.0)
+        Arc::unwrap_or_clone(self.0).parts
     }
 
     /// The topic.
     #[must_use]
     pub fn topic(&self) -> &Topic {
-        &self.0.topic
+        &self.0.parts.topic
     }
 
     /// The broker's own key, or the `partitionkey` attribute where the broker has none.
     #[must_use]
     pub fn key(&self) -> Option<&Key> {
-        self.0.key.as_ref()
+        self.0.parts.key.as_ref()
     }
 
     /// The headers.
     #[must_use]
     pub fn headers(&self) -> &Headers {
-        &self.0.headers
+        &self.0.parts.headers
     }
 
     /// The payload. Empty for a tombstone.
     #[must_use]
     pub fn payload(&self) -> &Bytes {
-        &self.0.payload
+        &self.0.parts.payload
     }
 
     /// Whether there is no payload at all (a null value on Kafka), which is not the same as an empty one.
     #[must_use]
     pub fn is_tombstone(&self) -> bool {
-        self.0.tombstone
+        self.0.parts.tombstone
     }
 
     /// The CloudEvents id, if it came with one.
@@ -142,13 +149,13 @@ impl Message {
     /// The bytes of payload, key and headers: what counts against limits in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.0.payload.len() + self.0.headers.size() + self.0.key.as_ref().map_or(0, |key| key.as_bytes().len())
+        self.0.size
     }
 }
 
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.0.parts.fmt(f)
     }
 }
 
@@ -217,6 +224,7 @@ impl MessageBuilder {
     /// The finished message.
     #[must_use]
     pub fn build(self) -> Message {
-        Message(Arc::new(self))
+        let size = self.payload.len() + self.headers.size() + self.key.as_ref().map_or(0, |key| key.as_bytes().len());
+        Message(Arc::new(Built { parts: self, size }))
     }
 }

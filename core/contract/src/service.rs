@@ -96,9 +96,8 @@ impl Pool {
         idle.unwrap_or_else(|| cells.template.fresh())
     }
 
-    fn put(&self, mut cell: Box<dyn Cell>) {
-        // Outside the lock: it drops the handler's future.
-        cell.clear();
+    /// Takes a cell back whose future is gone.
+    fn put(&self, cell: Box<dyn Cell>) {
         self.lock().idle.push(cell);
     }
 }
@@ -212,7 +211,9 @@ impl Future for HandlerFuture {
 
 impl Drop for HandlerFuture {
     fn drop(&mut self) {
-        if let Some(cell) = self.cell.take() {
+        if let Some(mut cell) = self.cell.take() {
+            // Outside of the lock: it drops the handler's future.
+            cell.clear();
             self.pool.put(cell);
         }
     }
@@ -222,6 +223,7 @@ impl Drop for HandlerFuture {
 trait Cell: Send {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>>;
     fn call(&mut self, delivery: Delivery);
+    /// Polls the future of the call, and drops it when it is done.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, BoxError>>;
     fn clear(&mut self);
     fn fresh(&self) -> Box<dyn Cell>;
@@ -249,10 +251,12 @@ where
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, BoxError>> {
-        match self.future.as_mut().as_pin_mut() {
-            Some(future) => future.poll(cx).map_err(Into::into),
-            None => Poll::Ready(Err("a handler's cell was polled without a call".into())),
-        }
+        let Some(future) = self.future.as_mut().as_pin_mut() else {
+            return Poll::Ready(Err("a handler's cell was polled without a call".into()));
+        };
+        let Poll::Ready(output) = future.poll(cx) else { return Poll::Pending };
+        self.future.set(None);
+        Poll::Ready(output.map_err(Into::into))
     }
 
     fn clear(&mut self) {

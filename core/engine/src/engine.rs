@@ -156,11 +156,25 @@ impl Engine {
     }
 
     /// Takes an input and says what is to be done, in that order. `now` never goes back.
+    ///
+    /// It is [`elapse`](Self::elapse), [`take`](Self::take) and [`follow`](Self::follow). Whoever has several inputs of one moment
+    /// may let it elapse once, take them all, and say once what follows from them; nothing else is to be asked of the engine between.
     pub fn step(&mut self, now: Time, input: In<'_>, out: &mut Vec<Out>) {
+        self.elapse(now, out);
+        self.take(now, input, out);
+        self.follow(now, out);
+    }
+
+    /// Does what was due by now.
+    pub fn elapse(&mut self, now: Time, out: &mut Vec<Out>) {
         self.steps += 1;
         if !self.drained {
             self.tick(now, out);
         }
+    }
+
+    /// Takes an input in.
+    pub fn take(&mut self, now: Time, input: In<'_>, out: &mut Vec<Out>) {
         match input {
             In::Assigned { part, epoch, until, resume } => self.assigned(now, part, epoch, until, resume, out),
             In::Renewed { part, epoch, until } => self.renewed(now, part, epoch, until, out),
@@ -179,6 +193,10 @@ impl Engine {
             In::Abort => self.abort(now, out),
             In::Tick => {}
         }
+    }
+
+    /// Says what follows from what was taken in: what starts, what is granted, whether the drain is over.
+    pub fn follow(&mut self, now: Time, out: &mut Vec<Out>) {
         if self.drained {
             return;
         }

@@ -65,8 +65,10 @@ async fn extend(remote: &Remote) {
         let answers = control.settle(batch).await;
         let mut core = remote.core();
         let now = remote.now();
+        core.elapse(now);
         for ((slot, settle), settled) in slots.into_iter().zip(answers) {
             core.settled(now, slot, settle, super::answer(Some(&settled)));
         }
+        core.follow(now);
     }
 }

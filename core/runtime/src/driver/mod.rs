@@ -322,9 +322,11 @@ impl Driver {
                 let now = self.now();
                 let mut core = self.remote.core();
                 let mut answers = answers.into_iter();
+                core.elapse(now);
                 for (slot, settle) in slots.drain(..) {
                     core.settled(now, slot, settle, answer(answers.next().as_ref()));
                 }
+                core.follow(now);
             }
             Sent::Commit(future, parts) => {
                 let answers = ready!(future.as_mut().poll(cx));
@@ -405,8 +407,12 @@ impl Driver {
             {
                 let now = self.now();
                 let mut core = self.remote.core();
-                for (slot, ended) in self.finished.drain(..) {
-                    core.finished(now, slot, ended);
+                if !self.finished.is_empty() {
+                    core.elapse(now);
+                    for (slot, ended) in self.finished.drain(..) {
+                        core.finished(now, slot, ended);
+                    }
+                    core.follow(now);
                 }
                 if core.outs.is_empty() {
                     break;
@@ -467,13 +473,19 @@ impl Driver {
         if !self.todo.settles.is_empty() {
             let (slots, batch): (Vec<_>, Vec<_>) =
                 self.todo.settles.drain(..).map(|(slot, settlement)| ((slot, settlement.settle), settlement)).unzip();
-            let future = control().map_or_else(|| gone(batch.len()), |control| control.settle(batch.clone()));
+            let future = match control() {
+                Some(control) => control.settle(batch),
+                None => gone(batch.len()),
+            };
             self.sent.push_back(Sent::Settle(future, slots));
         }
         if !self.todo.commits.is_empty() {
             let batch = std::mem::take(&mut self.todo.commits);
             let parts = batch.iter().map(|commit| (commit.part, commit.epoch)).collect();
-            let future = control().map_or_else(|| gone(batch.len()), |control| control.commit(batch.clone()));
+            let future = match control() {
+                Some(control) => control.commit(batch),
+                None => gone(batch.len()),
+            };
             self.sent.push_back(Sent::Commit(future, parts));
         }
         self.sent.len() > before

@@ -1,6 +1,5 @@
 //! A handler as the driver sees it: which messages are its own, and how it is called.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -114,10 +113,21 @@ fn key_of_payload(event: &EventDef, incoming: &Incoming) -> Option<Key> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (event.key_of)(&incoming.message))).ok()?.ok()?
 }
 
+/// A well-mixed hash of a key: eight bytes at a time, by folded multiplication. Keys that share a lane wait for each other, and
+/// nothing worse.
 fn lane_of(key: &Key) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    key.hash(&mut hasher);
-    hasher.finish()
+    const fn fold(a: u64, b: u64) -> u64 {
+        let product = (a as u128) * (b as u128);
+        (product as u64) ^ ((product >> 64) as u64)
+    }
+    let bytes = key.as_bytes();
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut hash = 0x9e37_79b9_7f4a_7c15 ^ bytes.len() as u64;
+    for word in words {
+        hash = fold(hash ^ u64::from_le_bytes(*word), 0xa076_1d64_78bd_642f);
+    }
+    let rest = rest.iter().fold(0, |rest, byte| (rest << 8) | u64::from(*byte));
+    fold(hash ^ rest, 0xe703_7ed1_a0b4_28db)
 }
 
 /// A well-mixed number for a place, for jitter (the finaliser of splitmix64).

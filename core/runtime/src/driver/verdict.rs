@@ -76,6 +76,11 @@ pub(crate) fn judge(
     outgoing
 }
 
+/// Whether a reply says that everything is done, and nothing else.
+pub(crate) const fn is_plain(reply: &Reply) -> bool {
+    matches!(reply.verdict, ReplyVerdict::All(Outcome::Ack)) && reply.outgoing.is_empty() && reply.rejected.is_empty()
+}
+
 fn of_outcome(outcome: &Outcome, record: impl FnOnce(&(dyn StdError + 'static))) -> Verdict {
     match outcome {
         Outcome::Ack => Verdict::Ack,
