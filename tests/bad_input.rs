@@ -1,4 +1,5 @@
 //! What comes in broken ends as a dead letter, byte for byte and at once, and nothing else waits for it.
+#![allow(clippy::print_stdout, reason = "a child process speaks to its parent by it")]
 
 mod support;
 

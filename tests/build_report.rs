@@ -100,8 +100,11 @@ async fn report(app: App) -> Vec<String> {
     problems
 }
 
+type Describe = fn(&mut Signature);
+type Set = fn(&mut HandlerOptions);
+
 /// A handler that was made by hand, with these options and arguments.
-fn by_hand(name: &'static str, describe: fn(&mut Signature), set: impl FnOnce(&mut HandlerOptions)) -> &'static HandlerDef {
+fn by_hand(name: &'static str, describe: Describe, set: impl FnOnce(&mut HandlerOptions)) -> &'static HandlerDef {
     let mut options = HandlerOptions::new();
     set(&mut options);
     let service = || BoxHandler::new(handler_fn(|_| async { Ok(Reply::ack()) }));
@@ -153,7 +156,7 @@ async fn everything_that_is_wrong_is_reported_at_once_with_its_place() {
 
 #[tokio::test]
 async fn what_does_not_work_yet_is_refused_and_never_ignored() {
-    let cases: [(&str, fn(&mut HandlerOptions)); 8] = [
+    let cases: [(&str, Set); 8] = [
         ("several topics", |options| options.topics = &["a", "b"]),
         ("`build.{region}`; topics with a parameter", |options| options.topics = &["build.{region}"]),
         ("`build.*`; topics with a parameter and patterns", |options| options.topics = &["build.*"]),
@@ -174,7 +177,7 @@ async fn what_does_not_work_yet_is_refused_and_never_ignored() {
 
 #[tokio::test]
 async fn options_that_would_lose_or_stop_messages_are_refused() {
-    let cases: [(fn(&mut Signature), fn(&mut HandlerOptions), &[&str]); 4] = [
+    let cases: [(Describe, Set, &[&str]); 4] = [
         (batches, |options| options.batch = Some(BatchOptions::new(0, ms(1))), &["a batch of 0"]),
         (asks, |options| options.batch = Some(BatchOptions::new(5, ms(1))), &["has `batch(…)`", "a single message"]),
         (

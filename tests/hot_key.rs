@@ -4,6 +4,7 @@
 //! partition has. With much room (512 messages, the default) nothing else notices. With little (16) the partition of the hot
 //! key delivers no more until some of them are done, and with it every other key in it: that is what a log is. Keys in other
 //! partitions must not notice even then, because half of the room is divided between the partitions and cannot be taken.
+#![allow(clippy::print_stdout, reason = "the measured numbers are for people")]
 
 mod support;
 

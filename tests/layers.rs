@@ -223,8 +223,9 @@ async fn a_failed_poll_ready_pauses_the_handler_and_a_probe_resumes_it() {
 #[tokio::test(start_paused = true)]
 async fn a_filter_acknowledges_what_is_not_wanted_and_tracing_changes_nothing() {
     for handler in ["press", "pack"] {
-        let even =
-            FilterLayer::new(|one| one.message().key().is_some_and(|key| (key.as_bytes().last().unwrap() - b'0') % 2 == 0));
+        let even = FilterLayer::new(|one| {
+            one.message().key().is_some_and(|key| (key.as_bytes().last().unwrap() - b'0').is_multiple_of(2))
+        });
         let (app, work) =
             start(&[handler], |app| app.layer(TraceLayer::new().system("memory")).handler_layer(handler, even)).await;
         publish(&app, 10, 5).await;

@@ -1,4 +1,5 @@
 //! Beginnings and ends: drains, aborts, deaths, cuts, members that come and go.
+#![allow(clippy::print_stdout, reason = "a child process speaks to its parent by it")]
 
 mod support;
 

@@ -305,7 +305,7 @@ async fn grow(seed: Seed, meta: Meta<'_>, State(calls): State<Calls>) -> (Vec<Le
     calls.note((seed.number, meta.attempt()));
     let leaf = |number| Leaf { tree: seed.number, number };
     let leaves = (0..3).map(leaf).collect();
-    (leaves, (seed.number % 2 == 0).then(|| Fruit(leaf(9))), None)
+    (leaves, seed.number.is_multiple_of(2).then(|| Fruit(leaf(9))), None)
 }
 
 #[handler(name = "ripen")]

@@ -11,7 +11,9 @@ use tokio::time::Instant;
 
 /// What handlers have seen, in order, with the time since the journal was begun. Make it within the runtime of the test.
 #[derive(Debug)]
-pub(crate) struct Journal<T>(Arc<(Instant, Mutex<Vec<(Duration, T)>>)>);
+pub(crate) struct Journal<T>(Arc<(Instant, Mutex<Entries<T>>)>);
+
+type Entries<T> = Vec<(Duration, T)>;
 
 impl<T> Clone for Journal<T> {
     fn clone(&self) -> Self {
@@ -24,7 +26,7 @@ impl<T: Clone> Journal<T> {
         Self(Arc::new((Instant::now(), Mutex::default())))
     }
 
-    fn entries(&self) -> MutexGuard<'_, Vec<(Duration, T)>> {
+    fn entries(&self) -> MutexGuard<'_, Entries<T>> {
         self.0.1.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
