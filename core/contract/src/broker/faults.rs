@@ -10,7 +10,8 @@ pub trait Faults: Send + Sync {
     /// Makes this happen from now on, or the next time, as the fault says.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if this broker cannot be made to fail in this way.
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if this broker cannot be made to fail in this way;
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is no such topic or group.
     fn inject(&self, fault: Fault) -> Result<(), Error>;
 }
 

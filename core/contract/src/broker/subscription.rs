@@ -83,7 +83,8 @@ impl fmt::Debug for Subscription {
 /// What happens to a subscription.
 ///
 /// For each partition: `Assigned`, then any number of `Deliveries` and `Renewed` of that epoch, then `Lost`, or `Revoking` and,
-/// once [`SubscriptionControl::revoked`] was called or its time is over, the end of the epoch. Positions of first deliveries
+/// once [`SubscriptionControl::revoked`] was called or its time is over, the end of the epoch, which `Lost` may say again: it is
+/// to be tolerated for an epoch that is over. Positions of first deliveries
 /// rise within an epoch; a redelivery may come at any time.
 #[derive(Debug)]
 #[non_exhaustive]
