@@ -713,7 +713,8 @@ impl Oracle {
                     || other.marking
                     || (holds && !other.lost && !closing && other.end.is_none());
                 ensure!(3, !busy, "{slot:?} starts while {:?} has the lane", other.meta.slot);
-                let passed = options_pass(&self.config, other) && other.meta.due.is_some();
+                let late = |held: &Held| options_pass(&self.config, held) && held.meta.due.is_some();
+                let passed = late(held) || late(other);
                 let first = !held.started && !other.started && !other.lost && !other.given_back && !passed;
                 if first
                     && held.part == other.part

@@ -1,0 +1,111 @@
+//! Revocation, loss, drain, abort, local deadlines.
+#![allow(missing_docs)]
+mod common;
+
+use common::*;
+use convoke_core::broker::{Delay, Settle};
+use convoke_core::{Epoch, PartId};
+use convoke_engine::*;
+
+const REVOKED: Out = Out::Revoked { part: PartId(0), epoch: Epoch(1) };
+
+#[test]
+fn a_revoked_partition_gives_back_what_waits_and_finishes_what_runs() {
+    let mut bench = Bench::assigned(config());
+    let (s, _) = bench.deliver(&[meta(1), meta(2), on(3, 2), on(4, 2)]);
+    bench.finish(s[2], FAILED);
+    let out = bench.revoke(0, 1000);
+    assert_eq!(settles(&out), [(s[1], nack(0, 0, true)), (s[2], nack(0, 1, true)), (s[3], nack(0, 0, true))]);
+    for (slot, attempts) in [(s[1], 0), (s[2], 1), (s[3], 0)] {
+        assert_eq!(freed(&bench.settled(slot, nack(0, attempts, true), Answer::Applied)), [(slot, End::Returned)]);
+    }
+    assert_eq!(settles(&bench.finish(s[0], Verdict::Ack)), [(s[0], Settle::Ack)]);
+    assert_eq!(bench.acked(s[0]), [Out::Free { slot: s[0], end: End::Acked }, REVOKED]);
+}
+
+#[test]
+fn what_remains_of_a_delay_goes_with_what_is_given_back() {
+    let mut bench = Bench::assigned(Config { delay: Delay::Native { max: ms(60) }, ..config() });
+    let (s, _) = bench.deliver(&[meta(1)]);
+    bench.finish(s[0], FAILED);
+    bench.tick_to(50);
+    assert_eq!(settles(&bench.revoke(0, 1000)), [(s[0], nack(50, 1, true))]);
+}
+
+#[test]
+fn at_its_time_a_revoked_partition_is_over_whatever_runs() {
+    let mut bench = Bench::assigned(config());
+    let (s, _) = bench.deliver(&[meta(1)]);
+    assert_eq!(bench.revoke(0, 100), []);
+    assert_eq!(bench.tick_to(100), [Out::Cancel { slot: s[0] }, Out::Settle { slot: s[0], settle: nack(0, 0, true) }, REVOKED]);
+    assert_eq!(freed(&bench.settled(s[0], nack(0, 0, true), Answer::Applied)), [(s[0], End::Returned)]);
+}
+
+#[test]
+fn by_watermark_the_last_commit_says_what_failed() {
+    let mut bench = Bench::assigned(watermark());
+    let (s, _) = bench.deliver(&[free(1), free(2), free(3)]);
+    bench.finish(s[1], FAILED);
+    bench.finish(s[2], Verdict::Ack);
+    assert_eq!(bench.revoke(0, 1000), []);
+    assert_eq!(bench.finish(s[0], Verdict::Ack).last(), Some(&Out::Commit { part: PartId(0), epoch: Epoch(1) }));
+    assert_eq!(bench.commit(), (2, vec![(3, 3)], vec![(2, 1, 0)]));
+    assert_eq!(bench.committed(Answer::Applied), [Out::Free { slot: s[1], end: End::Returned }, REVOKED]);
+    assert_eq!(bench.commit(), (2, vec![(3, 3)], vec![(2, 1, 0)]));
+}
+
+#[test]
+fn a_drain_starts_nothing_and_ends_when_all_is_settled() {
+    let mut bench = Bench::assigned(config());
+    let (s, _) = bench.deliver(&[meta(1), meta(2)]);
+    assert_eq!(settles(&bench.step(In::Drain { by: at(1000) })), [(s[1], nack(0, 0, true))]);
+    let out = bench.finish_all(s[0], &[Verdict::Ack], true);
+    assert_eq!(out, [Out::PublishReturned { slot: s[0] }]);
+    bench.settled(s[1], nack(0, 0, true), Answer::Applied);
+    bench.published(s[0], Published::Confirmed);
+    assert_eq!(bench.acked(s[0]), [Out::Free { slot: s[0], end: End::Acked }, Out::Drained]);
+    let (late, out) = bench.deliver(&[meta(9)]);
+    assert_eq!(out, [Out::Free { slot: late[0], end: End::Lost }]);
+    assert_eq!(bench.engine.next_wake(), None);
+}
+
+#[test]
+fn an_abort_cancels_and_waits_two_seconds_for_answers() {
+    let mut bench = Bench::assigned(config());
+    let (s, _) = bench.deliver(&[meta(1)]);
+    let out = bench.step(In::Abort);
+    assert_eq!(out, [Out::Cancel { slot: s[0] }, Out::Settle { slot: s[0], settle: nack(0, 0, true) }]);
+    assert_eq!(bench.tick_to(1999), []);
+    assert_eq!(bench.tick_to(2000), [Out::Free { slot: s[0], end: End::Returned }, Out::Drained]);
+}
+
+#[test]
+fn a_partition_that_is_lost_while_it_publishes_settles_nothing() {
+    let mut bench = Bench::assigned(config());
+    let (s, _) = bench.deliver(&[meta(1)]);
+    bench.finish_all(s[0], &[Verdict::Ack], true);
+    assert_eq!(bench.lose(0), []);
+    assert_eq!(bench.published(s[0], Published::Confirmed), [Out::Free { slot: s[0], end: End::Lost }]);
+}
+
+#[test]
+fn a_newer_assignment_ends_the_older_one() {
+    let mut bench = Bench::assigned(config());
+    let (s, _) = bench.deliver(&[meta(1), meta(2)]);
+    assert_eq!(freed(&bench.assign(0, 2, None)), [(s[1], End::Lost)]);
+    assert_eq!(bench.assign(0, 2, None), []);
+}
+
+#[test]
+fn nothing_starts_past_the_local_deadline() {
+    let mut bench = Bench::new(config());
+    bench.assign(0, 1, Some(at(100)));
+    bench.assign(1, 1, None);
+    let expired = Out::Note(Note::Expired { part: PartId(0) });
+    assert_eq!(bench.tick_to(100), [expired]);
+    let (s, out) = bench.deliver(&[on(1, 1)]);
+    assert_eq!(started(&out), []);
+    assert_eq!(started(&bench.deliver_to(1, 1, &[on(1, 2)]).1).len(), 1);
+    let out = bench.step(In::Renewed { part: PartId(0), epoch: Epoch(1), until: at(200) });
+    assert_eq!(started(&out), [s[0]]);
+}

@@ -1,0 +1,180 @@
+//! Acknowledging, by message and by watermark; leases; credit.
+#![allow(missing_docs)]
+mod common;
+
+use common::*;
+use convoke_core::broker::{Progress, Settle};
+use convoke_core::{Epoch, PartId, Position};
+use convoke_engine::*;
+
+#[test]
+fn a_settlement_without_an_answer_is_repeated_and_its_lane_goes_on() {
+    let mut bench = Bench::assigned(config());
+    let (s, _) = bench.deliver(&[meta(1), meta(2)]);
+    assert_eq!(started(&bench.finish(s[0], Verdict::Ack)), [s[1]]);
+    assert_eq!(bench.settled(s[0], Settle::Ack, Answer::Failed), []);
+    assert_eq!(bench.tick_to(10), [Out::Settle { slot: s[0], settle: Settle::Ack }]);
+    bench.settled(s[0], Settle::Ack, Answer::Failed);
+    assert_eq!(bench.tick_to(29), []);
+    assert_eq!(settles(&bench.tick_to(30)), [(s[0], Settle::Ack)]);
+    assert_eq!(freed(&bench.settled(s[0], Settle::Ack, Answer::Stale)), [(s[0], End::Lost)]);
+}
+
+#[test]
+fn a_message_that_nobody_wants_is_acknowledged_at_once() {
+    let mut bench = Bench::assigned(config());
+    let (s, out) = bench.deliver(&[meta(1), Meta { skip: true, ..meta(2) }]);
+    assert_eq!(settles(&out), [(s[1], Settle::Ack)]);
+    assert_eq!(freed(&bench.acked(s[1])), [(s[1], End::Skipped)]);
+}
+
+#[test]
+fn a_dead_letter_that_is_refused_keeps_its_lane_and_is_tried_for_ever() {
+    let mut bench = Bench::assigned(config());
+    let (s, _) = bench.deliver(&[meta(1), meta(2)]);
+    bench.finish(s[0], Verdict::Dead(convoke_core::DeadReason::Panic));
+    let out = bench.published(s[0], Published::Refused);
+    assert_eq!(out, [Out::Note(Note::Stuck { slot: s[0] })]);
+    assert!(matches!(bench.tick_to(80)[..], [Out::PublishDead { .. }]));
+    assert_eq!(bench.published(s[0], Published::Refused), []);
+    assert!(matches!(bench.tick_to(160)[..], [Out::PublishDead { .. }]));
+    assert_eq!(started(&bench.published(s[0], Published::Confirmed)), [s[1]]);
+}
+
+#[test]
+fn the_watermark_is_the_lowest_that_is_not_done() {
+    let mut bench = Bench::assigned(watermark());
+    let (s, _) = bench.deliver(&[free(10), free(12), free(13), free(20)]);
+    bench.finish(s[1], Verdict::Ack);
+    assert_eq!(bench.commit(), (10, vec![(12, 12)], vec![]));
+    bench.finish(s[3], Verdict::Ack);
+    assert_eq!(bench.commit(), (10, vec![(12, 12), (20, 20)], vec![]));
+    bench.finish(s[2], Verdict::Ack);
+    assert_eq!(bench.commit(), (10, vec![(12, 20)], vec![]));
+    assert_eq!(freed(&bench.finish(s[0], Verdict::Ack)), [(s[0], End::Acked)]);
+    assert_eq!(bench.commit(), (21, vec![], vec![]));
+}
+
+#[test]
+fn commits_are_no_more_frequent_than_asked_for() {
+    let mut bench = Bench::assigned(watermark());
+    let (s, _) = bench.deliver(&[free(1), free(2), free(3)]);
+    bench.finish(s[0], Verdict::Ack);
+    bench.finish(s[1], Verdict::Ack);
+    assert_eq!(bench.tick_to(199), []);
+    let commit = Out::Commit { part: PartId(0), epoch: Epoch(1) };
+    assert_eq!(bench.tick_to(200), [commit]);
+    bench.finish(s[2], Verdict::Ack);
+    assert_eq!(bench.tick_to(1000), []);
+    bench.committed(Answer::Failed);
+    assert_eq!(bench.tick_to(1010), [commit]);
+    bench.committed(Answer::Applied);
+    assert!(bench.engine.idle());
+}
+
+#[test]
+fn what_the_last_owner_had_done_is_not_repeated() {
+    let mut bench = Bench::new(watermark());
+    let mut progress = Progress::default();
+    progress.done = vec![(Position::Offset(11), Position::Offset(12)), (Position::Offset(30), Position::Offset(31))];
+    progress.marks = vec![(Position::Offset(10), 2, 0), (Position::Offset(33), 1, 0)];
+    bench.assign_with(0, 1, None, false, progress);
+    let (s, out) = bench.deliver(&[free(10), free(11), free(12), free(13)]);
+    assert_eq!(freed(&out), [(s[1], End::Duplicate), (s[2], End::Duplicate)]);
+    assert_eq!(starts(&out), [(s[0], 3), (s[3], 1)]);
+    assert_eq!(bench.commit(), (10, vec![(11, 12), (30, 31)], vec![(10, 2, 0), (33, 1, 0)]));
+}
+
+#[test]
+fn a_repeat_of_what_is_done_is_freed_without_running() {
+    let mut bench = Bench::assigned(watermark());
+    let (s, _) = bench.deliver(&[free(1), free(2), free(5)]);
+    bench.finish(s[1], Verdict::Ack);
+    let (again, out) = bench.deliver(&[free(2), free(3)]);
+    assert_eq!(freed(&out), [(again[0], End::Duplicate)]);
+    assert_eq!(started(&out), [again[1]]);
+    assert_eq!(bench.commit(), (1, vec![(2, 2)], vec![]));
+}
+
+#[test]
+fn leases_are_extended_at_every_third() {
+    let mut bench = Bench::assigned(Config { lease: Some(ms(300)), ..config() });
+    let (s, _) = bench.deliver(&[meta(1), meta(2)]);
+    let extended = [(s[0], Settle::Extend), (s[1], Settle::Extend)];
+    assert_eq!(settles(&bench.tick_to(99)), []);
+    assert_eq!(settles(&bench.tick_to(100)), extended);
+    assert_eq!(settles(&bench.tick_to(200)), extended);
+    assert_eq!(bench.settled(s[0], Settle::Extend, Answer::Failed), []);
+    assert_eq!(freed(&bench.settled(s[1], Settle::Extend, Answer::Stale)), [(s[1], End::Lost)]);
+    // The one that runs is fenced.
+    bench.settled(s[0], Settle::Extend, Answer::Stale);
+    let (again, out) = bench.deliver(&[meta(1)]);
+    assert_eq!(out, []);
+    let out = bench.finish(s[0], Verdict::Ack);
+    assert_eq!((freed(&out), started(&out)), (vec![(s[0], End::Lost)], vec![again[0]]));
+}
+
+#[test]
+fn an_acknowledgement_with_an_old_token_is_repeated_with_the_new_one() {
+    let mut bench = Bench::assigned(Config { lease: Some(ms(300)), ..config() });
+    let (s, _) = bench.deliver(&[meta(1)]);
+    bench.tick_to(100);
+    bench.finish(s[0], Verdict::Ack);
+    let (again, out) = bench.deliver(&[meta(1)]);
+    assert_eq!(out, [Out::Swap { held: s[0], new: again[0] }, Out::Free { slot: again[0], end: End::Duplicate }]);
+    assert_eq!(bench.settled(s[0], Settle::Extend, Answer::Stale), []);
+    assert_eq!(settles(&bench.settled(s[0], Settle::Ack, Answer::Stale)), [(s[0], Settle::Ack)]);
+    assert_eq!(freed(&bench.acked(s[0])), [(s[0], End::Acked)]);
+}
+
+#[test]
+fn one_partition_cannot_use_up_what_another_is_entitled_to() {
+    let mut bench = Bench::new(Config { messages: 16, ..config() });
+    assert_eq!(grants(&bench.assign(0, 1, None)), 8);
+    assert_eq!(grants(&bench.assign(1, 1, None)), 4);
+    let (_, out) = bench.deliver(&(1..=8).map(free).collect::<Vec<_>>());
+    // The second one's four are kept for it; four are left to be lent.
+    assert_eq!(grants(&out), 4);
+    let (_, out) = bench.deliver(&(9..=12).map(free).collect::<Vec<_>>());
+    assert_eq!(grants(&out), 0);
+    let (s, out) = bench.deliver_to(1, 1, &[free(1), free(2), free(3), free(4)]);
+    assert_eq!((grants(&out), started(&out).len()), (0, 0));
+    assert_eq!(s.len(), 4);
+}
+
+#[test]
+fn a_full_lane_stops_its_partition_and_no_other() {
+    let mut bench = Bench::new(Config { messages: 64, backlog: 3, ..config() });
+    bench.assign(0, 1, None);
+    bench.assign(1, 1, None);
+    let (s, out) = bench.deliver(&[meta(1), meta(2), meta(3)]);
+    assert!(out.contains(&Out::Note(Note::Full { part: PartId(0), cap: Cap::Backlog })));
+    assert_eq!(grants(&out), 0);
+    assert!(grants(&bench.deliver_to(1, 1, &(1..=8).map(free).collect::<Vec<_>>()).1) > 0);
+    bench.deliver(&(4..=20).map(free).collect::<Vec<_>>());
+    assert!(grants(&bench.finish(s[0], Verdict::Ack)) > 0);
+}
+
+#[test]
+fn too_much_above_the_watermark_stops_the_intake() {
+    let mut bench = Bench::assigned(Config { ahead: 2, messages: 16, ..watermark() });
+    let (s, _) = bench.deliver(&(1..=8).map(free).collect::<Vec<_>>());
+    bench.deliver(&(9..=16).map(free).collect::<Vec<_>>());
+    bench.finish(s[1], Verdict::Ack);
+    let out = bench.finish(s[3], Verdict::Ack);
+    assert!(out.contains(&Out::Note(Note::Full { part: PartId(0), cap: Cap::Ahead })));
+    assert!(grants(&bench.finish(s[0], Verdict::Ack)) > 0);
+}
+
+#[test]
+fn what_belongs_to_an_old_generation_is_ignored() {
+    let mut bench = Bench::assigned(config());
+    let (s, _) = bench.deliver(&[meta(1)]);
+    let old = Slot { generation: 0, ..s[0] };
+    assert_eq!(bench.finish(old, Verdict::Ack), []);
+    assert_eq!(bench.acked(s[0]), []);
+    assert_eq!(bench.published(s[0], Published::Confirmed), []);
+    let (late, out) = bench.deliver_to(0, 7, &[meta(2)]);
+    assert_eq!(out, [Out::Free { slot: late[0], end: End::Lost }]);
+    assert_eq!((bench.engine.attempt(s[0]), bench.engine.attempt(old)), (1, 0));
+}
