@@ -102,7 +102,10 @@ impl Engine {
                 if !matches!(entry.state, State::Queued | State::Ready | State::Stalled | State::Marking) {
                     break;
                 }
-                if entry.part == part && entry.meta.position > position {
+                if entry.part == part {
+                    if entry.meta.position < position {
+                        break;
+                    }
                     after = entry.links[LANE].prev;
                 }
                 at = entry.links[LANE].prev;
