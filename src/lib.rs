@@ -37,14 +37,23 @@
 //! | feature | default | what it brings |
 //! |---|---|---|
 //! | `json` | yes | the JSON codec, and the default codec of events |
+//! | `msgpack` | no | the MessagePack codec |
+//! | `cbor` | no | the CBOR codec |
+//! | `protobuf` | no | the Protocol Buffers codec, for types of `prost`; without `protoc` |
 //! | `macros` | yes | `#[event]`, `#[handler]`, `#[convoke::test]` |
 //! | `memory` | yes | the embedded broker, `memory://` |
 //! | `testkit` | yes | `TestApp` and virtual time |
 
 mod brokers;
 
+#[cfg(feature = "cbor")]
+pub use convoke_core::Cbor;
 #[cfg(feature = "json")]
 pub use convoke_core::Json;
+#[cfg(feature = "msgpack")]
+pub use convoke_core::MsgPack;
+#[cfg(feature = "protobuf")]
+pub use convoke_core::Protobuf;
 pub use convoke_core::{
     Batch, BatchItem, BatchOptions, BatchReply, BoxError, BoxFuture, BoxHandler, Claim, ClaimStore, Claimed, Class, Classified,
     Classify, Codec, DeadReason, DecodeError, Delivered, Delivery, Entry, Epoch, Error, ErrorKind, Event, EventDef, FromDelivery,

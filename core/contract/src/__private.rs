@@ -4,6 +4,8 @@ pub use inventory;
 
 pub use crate::argument::{Argument, MadeArgument, OtherArgument, RefusedArgument, StateOf};
 pub use crate::codec::NoCodec;
+#[cfg(not(all(feature = "json", feature = "msgpack", feature = "cbor", feature = "protobuf")))]
+pub use crate::codec::off::*;
 pub use crate::reply::RefusedReply;
 
 use crate::delivery::Delivery;

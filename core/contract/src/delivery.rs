@@ -16,8 +16,11 @@ use crate::publish::Publisher;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Incoming {
-    /// The message.
+    /// The message as it came.
     pub message: Message,
+    /// What stood in its envelope, if it came in one ([`cloudevents::unwrap`](crate::cloudevents::unwrap)). The runtime fills it
+    /// in; adapters leave it empty.
+    pub unwrapped: Option<Message>,
     /// The partition's number within its topic.
     pub partition: u32,
     /// Its place within the partition.
@@ -40,7 +43,25 @@ impl Incoming {
     /// A first delivery of `message`.
     #[must_use]
     pub fn new(message: Message, partition: u32, position: Position, token: Token) -> Self {
-        Self { message, partition, position, token, deliveries: 1, attempts: 0, deaths: 0, published_at: None, due_in: None }
+        Self {
+            message,
+            unwrapped: None,
+            partition,
+            position,
+            token,
+            deliveries: 1,
+            attempts: 0,
+            deaths: 0,
+            published_at: None,
+            due_in: None,
+        }
+    }
+
+    /// The message as handlers see it: out of its envelope, if it came in one. A dead letter is made of
+    /// [`message`](Self::message) all the same.
+    #[must_use]
+    pub fn content(&self) -> &Message {
+        self.unwrapped.as_ref().unwrap_or(&self.message)
     }
 }
 
@@ -61,10 +82,10 @@ impl Delivered {
         Self { incoming, attempt }
     }
 
-    /// The message.
+    /// The message, out of its envelope if it came in one.
     #[must_use]
     pub fn message(&self) -> &Message {
-        &self.incoming.message
+        self.incoming.content()
     }
 
     /// The id that identifies the message: its CloudEvents id, or, for a bare message, one made of its topic, partition and

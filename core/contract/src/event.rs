@@ -179,6 +179,13 @@ pub struct DecodeError {
     source: Option<BoxError>,
 }
 
+impl DecodeError {
+    /// Without a cause.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), source: None }
+    }
+}
+
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
@@ -191,28 +198,35 @@ impl std::error::Error for DecodeError {
     }
 }
 
-/// Reads an event from a message's payload.
+/// Reads an event from a message's payload: in the format that its content type names, if the event's codec knows that one; in
+/// the event's own if it names none.
 ///
 /// # Errors
 /// If there is no payload, if the content type is not one that the event's codec takes, or if the payload does not decode.
 pub fn decode<T: Event>(message: &Message) -> Result<T, DecodeError> {
+    let (name, payload) = (T::DEF.name, message.payload());
     if message.is_tombstone() {
-        let message = format!("a tombstone has no payload to read `{}` from; take `Tombstone` to handle deletions", T::DEF.name);
-        return Err(DecodeError { message, source: None });
+        let text = format!("a tombstone has no payload to read `{name}` from; take `Tombstone` to handle deletions");
+        return Err(DecodeError::new(text));
     }
-    // The codec's own, to the letter, is what nearly every message says.
-    if let Some(content_type) = message.headers().get(names::CONTENT_TYPE)
-        && content_type != <T::Codec as Codec<T>>::CONTENT_TYPE.as_bytes()
-        && let Ok(content_type) = std::str::from_utf8(content_type)
-        && !<T::Codec as Codec<T>>::accepts(content_type)
-    {
-        let message = format!("`{}` is written as {}, but this message says `{content_type}`", T::DEF.name, T::DEF.content_type);
-        return Err(DecodeError { message, source: None });
-    }
-    <T::Codec as Codec<T>>::decode(message.payload()).map_err(|source| DecodeError {
-        message: format!("the payload ({} bytes) is no `{}` in {}", message.payload().len(), T::DEF.name, T::DEF.codec),
-        source: Some(source),
-    })
+    let content_type = message.content_type();
+    let decoded = match content_type {
+        None => Some(<T::Codec as Codec<T>>::decode(payload)),
+        Some(content_type) => <T::Codec as Codec<T>>::decode_as(content_type, payload),
+    };
+    decoded.map_or_else(
+        || {
+            let said = content_type.unwrap_or_default();
+            Err(DecodeError::new(format!("`{name}` is written as {}, but this message says `{said}`", T::DEF.content_type)))
+        },
+        |decoded| {
+            decoded.map_err(|source| {
+                let format = content_type.filter(|other| !<T::Codec as Codec<T>>::accepts(other)).unwrap_or(T::DEF.codec);
+                let message = format!("the payload ({} bytes) is no `{name}` in {format}", payload.len());
+                DecodeError { message, source: Some(source) }
+            })
+        },
+    )
 }
 
 /// Writes an event's payload and key, its type and content type into a message for its topic. Identity (id, source, time) is

@@ -34,8 +34,14 @@ mod service;
 
 pub use claim::{Claim, ClaimStore, Claimed};
 pub use classify::{Class, Classified, Classify, after, class_of, permanent, transient, unavailable};
+#[cfg(feature = "cbor")]
+pub use codec::Cbor;
 #[cfg(feature = "json")]
 pub use codec::Json;
+#[cfg(feature = "msgpack")]
+pub use codec::MsgPack;
+#[cfg(feature = "protobuf")]
+pub use codec::Protobuf;
 pub use codec::{Codec, Raw, essence};
 pub use delivery::{Delivered, Delivery, HandlerContext, Incoming, Rejected, StateMap};
 pub use error::{BoxError, Error, ErrorKind};

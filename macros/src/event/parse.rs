@@ -76,6 +76,9 @@ fn codec(arg: &Arg<'_>) -> Result<Codec> {
     };
     Ok(match word.as_deref() {
         Some("json") => Codec::Known("Json", Box::new(written)),
+        Some("msgpack") => Codec::Known("MsgPack", Box::new(written)),
+        Some("cbor") => Codec::Known("Cbor", Box::new(written)),
+        Some("protobuf") => Codec::Known("Protobuf", Box::new(written)),
         Some("raw") => Codec::Known("Raw", Box::new(written)),
         // A type begins with a capital: this was meant to be a word of ours.
         Some(word) if word.starts_with(|c: char| c.is_ascii_lowercase()) => {

@@ -1,7 +1,7 @@
 use convoke::prelude::*;
 use serde::{Deserialize, Serialize};
 
-#[event(topic = "orders.paid", codec = cbor)]
+#[event(topic = "orders.paid", codec = avro)]
 #[derive(Serialize, Deserialize)]
 struct OrderPaid {
     order_id: u64,

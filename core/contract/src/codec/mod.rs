@@ -1,18 +1,34 @@
 //! Codecs: how an event becomes a payload and back. The set is open: implement [`Codec`] for a type of your own and name it
 //! in `#[event(codec = MyCodec)]`.
 
+#[cfg(feature = "cbor")]
+mod cbor;
+#[cfg(any(feature = "json", feature = "msgpack", feature = "cbor"))]
+mod family;
 #[cfg(feature = "json")]
-mod json;
+pub(crate) mod json;
+#[cfg(feature = "msgpack")]
+mod msgpack;
 mod none;
+#[cfg(not(all(feature = "json", feature = "msgpack", feature = "cbor", feature = "protobuf")))]
+pub(crate) mod off;
+#[cfg(feature = "protobuf")]
+mod protobuf;
 mod raw;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::error::BoxError;
 
+#[cfg(feature = "cbor")]
+pub use cbor::Cbor;
 #[cfg(feature = "json")]
 pub use json::Json;
+#[cfg(feature = "msgpack")]
+pub use msgpack::MsgPack;
 pub use none::NoCodec;
+#[cfg(feature = "protobuf")]
+pub use protobuf::Protobuf;
 pub use raw::Raw;
 
 /// Turns values of `T` into payloads and back.
@@ -43,9 +59,9 @@ pub use raw::Raw;
 #[diagnostic::on_unimplemented(
     message = "the codec `{Self}` cannot carry `{T}`",
     label = "`{Self}` cannot write and read this",
-    note = "for `Json`, the default, write `#[derive(serde::Serialize, serde::Deserialize)]` on `{T}`",
-    note = "`Raw` takes what is `AsRef<[u8]> + From<Bytes>`; for all else implement `convoke::Codec<{T}>` and name it: \
-            `#[event(codec = MyCodec)]`"
+    note = "for `Json`, the default, `MsgPack` and `Cbor`, write `#[derive(serde::Serialize, serde::Deserialize)]` on `{T}`",
+    note = "`Protobuf` takes what is `prost::Message + Default`, `Raw` what is `AsRef<[u8]> + From<Bytes>`; for all else \
+            implement `convoke::Codec<{T}>` and name it: `#[event(codec = MyCodec)]`"
 )]
 pub trait Codec<T>: 'static {
     /// A short name for tables and error texts.
@@ -71,6 +87,15 @@ pub trait Codec<T>: 'static {
     /// # Errors
     /// If the payload is anything but one whole value.
     fn decode(payload: &Bytes) -> Result<T, BoxError>;
+
+    /// Reads a value from a payload that is declared as `content_type`. `None`: that is a type that this codec cannot read.
+    ///
+    /// By default [`decode`](Self::decode), if it [`accepts`](Self::accepts) that type. `Json`, `MsgPack` and `Cbor` read each
+    /// other's types too, as far as their features are on.
+    #[must_use]
+    fn decode_as(content_type: &str, payload: &Bytes) -> Option<Result<T, BoxError>> {
+        Self::accepts(content_type).then(|| Self::decode(payload))
+    }
 }
 
 /// A media type without its parameters.

@@ -16,7 +16,7 @@ use convoke_engine::{Answer, End, Engine, In, Meta, Note, Out, Published, RouteI
 use super::bodies::{Bodies, Failure, Said as BodySaid};
 use super::calls::Ended;
 use super::dead::{Death, letter};
-use super::route::{Counters, RouteRunner, Routed, UnknownEvents, dispatch, identity};
+use super::route::{Counters, RouteRunner, Routed, UnknownEvents, identity, take_in};
 use super::verdict::{Said, is_plain, judge};
 use crate::observe::{Happening, Observer, What};
 use crate::publisher::{identified, too_large};
@@ -115,8 +115,8 @@ impl Core {
         let mut metas = std::mem::take(&mut self.metas);
         metas.clear();
         let reading = self.parts.get(&part).map(|info| Arc::clone(&info.reading)).unwrap_or_default();
-        for incoming in messages {
-            let routed = dispatch(&self.routes, &reading, &incoming, self.unknown);
+        for mut incoming in messages {
+            let routed = take_in(&self.routes, &reading, &mut incoming, self.unknown);
             let (index, dead, skip, error) = match routed {
                 Routed::To(index) => (index, None, false, None),
                 Routed::Dead(index, reason, error) => (index, Some(reason), false, Some(error)),
@@ -222,7 +222,7 @@ impl Core {
         let context = &self.routes[body.route.0 as usize].context;
         let cause = Delivered::new(incoming.clone(), 1);
         let cause = cause.id();
-        let headers = incoming.message.headers();
+        let headers = incoming.content().headers();
         body.returned.clear();
         for (index, mut message) in outgoing.into_iter().enumerate() {
             let event = message.headers_mut();

@@ -41,7 +41,7 @@ pub(crate) fn letter(incoming: &Incoming, topic: &Topic, death: &Death<'_>, max_
     headers.append(names::DEAD_HANDLER, death.handler.to_owned());
     headers.append(names::DEAD_AT, rfc3339(now));
     headers.append(names::DEAD_HOST, host());
-    if let Some(key) = original.key() {
+    if let Some(key) = incoming.content().key() {
         headers.append(names::DEAD_KEY, key.clone().into_bytes());
     }
     if let Some(failure) = death.failure {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use convoke_core::{DeadReason, EventDef, HandlerContext, Incoming, Key, Recognised, Topic, names};
+use convoke_core::{DeadReason, EventDef, HandlerContext, Incoming, Key, Recognised, Topic, cloudevents, names};
 
 /// What messages of an unknown event name on a shared topic come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,10 +57,24 @@ pub(crate) enum Routed {
     Skip(usize),
 }
 
+/// Takes a message out of its envelope, if it is in one, and says who takes it. One whose envelope is broken is as undecodable as a
+/// broken payload is.
+pub(crate) fn take_in(routes: &[RouteRunner], reading: &[usize], incoming: &mut Incoming, unknown: UnknownEvents) -> Routed {
+    match cloudevents::unwrap(&incoming.message) {
+        Ok(unwrapped) => {
+            incoming.unwrapped = unwrapped;
+            dispatch(routes, reading, incoming, unknown)
+        }
+        Err(error) => {
+            reading.first().map_or(Routed::Skip(0), |first| Routed::Dead(*first, DeadReason::Undecodable, error.to_string()))
+        }
+    }
+}
+
 /// Which of the handlers that read the message's topic takes it. There is at least one, named by its index in `routes`.
-pub(crate) fn dispatch(routes: &[RouteRunner], reading: &[usize], incoming: &Incoming, unknown: UnknownEvents) -> Routed {
+fn dispatch(routes: &[RouteRunner], reading: &[usize], incoming: &Incoming, unknown: UnknownEvents) -> Routed {
     let Some(&first) = reading.first() else { return Routed::Skip(0) };
-    let Some(wire_type) = incoming.message.headers().get(names::TYPE) else {
+    let Some(wire_type) = incoming.content().headers().get(names::TYPE) else {
         // A bare message is what the topic's event is: the one that says `bare`, or the first.
         let bare = reading.iter().find(|index| routes[**index].event.is_none_or(|event| event.bare));
         return Routed::To(*bare.unwrap_or(&first));
@@ -100,7 +114,7 @@ impl RouteRunner {
         if !self.ordered {
             return None;
         }
-        match incoming.message.key() {
+        match incoming.content().key() {
             Some(key) => Some(lane_of(key)),
             None => key_of_payload(self.event?, incoming).as_ref().map(lane_of),
         }
@@ -110,7 +124,7 @@ impl RouteRunner {
 /// The key that a payload says. One that does not decode has none, nor has one whose key expression panics: what is wrong with
 /// it shows when it is tried.
 fn key_of_payload(event: &EventDef, incoming: &Incoming) -> Option<Key> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (event.key_of)(&incoming.message))).ok()?.ok()?
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (event.key_of)(incoming.content()))).ok()?.ok()?
 }
 
 /// A well-mixed hash of a key: eight bytes at a time, by folded multiplication. Keys that share a lane wait for each other, and

@@ -50,7 +50,7 @@ impl Observer for Story {
     fn observe(&self, happening: &Happening<'_>) {
         let incoming = happening.incoming;
         let place = format!("{} {}/{}", incoming.message.topic(), incoming.partition, incoming.position);
-        let key = incoming.message.key().map(|key| format!(" key {key}")).unwrap_or_default();
+        let key = incoming.content().key().map(|key| format!(" key {key}")).unwrap_or_default();
         let message = format!("{place}{key}, id {}", Delivered::new(incoming.clone(), 1).id());
         let handler = happening.handler;
         let text = match happening.what {

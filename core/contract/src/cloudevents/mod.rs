@@ -1,4 +1,13 @@
-//! CloudEvents 1.0 in binary mode: identity, time, and the spelling of attributes on each broker.
+//! CloudEvents 1.0: identity, time, the spelling of attributes on each broker, and the way out of an envelope.
+//!
+//! What is published is in binary mode: attributes are headers, and the payload is the data alone. What comes in may also be in
+//! structured mode, see [`unwrap`].
+
+#[cfg(feature = "json")]
+mod base64;
+#[cfg(feature = "json")]
+mod envelope;
+mod structured;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -8,6 +17,8 @@ use uuid::Uuid;
 
 use crate::delivery::Incoming;
 use crate::names;
+
+pub use structured::unwrap;
 
 /// The namespace of ids that are derived rather than drawn.
 const DERIVED: Uuid = Uuid::from_u128(0x9c1d_2f4e_6a57_5b0b_8f60_c0e7_0c3e_11ad);
@@ -32,7 +43,7 @@ pub fn derived_id(cause: &str, group: &str, handler: &str, index: usize) -> Stri
 
 /// The id of a message: the one it came with, else one made of where it stands.
 pub(crate) fn identity(incoming: &Incoming) -> Cow<'_, str> {
-    match incoming.message.id() {
+    match incoming.content().id() {
         Some(id) => Cow::Borrowed(id),
         None => Cow::Owned(format!("{}/{}/{}", incoming.message.topic(), incoming.partition, incoming.position)),
     }
