@@ -1,0 +1,23 @@
+//! The chapters of the book, and the README, as documentation: their examples are its tests.
+
+macro_rules! chapters {
+    ($($name:ident: $path:literal),* $(,)?) => {
+        $(
+            #[doc = include_str!($path)]
+            pub mod $name {}
+        )*
+        /// The files that are included, from here.
+        pub const CHAPTERS: &[&str] = &[$($path),*];
+    };
+}
+
+chapters! {
+    readme: "../README.md",
+    introduction: "src/introduction.md",
+    getting_started: "src/getting-started.md",
+    events: "src/events.md",
+    handlers: "src/handlers.md",
+    testing: "src/testing.md",
+    promised: "src/promised.md",
+    not_yet: "src/not-yet.md",
+}
