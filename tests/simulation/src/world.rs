@@ -557,7 +557,7 @@ impl World {
                 self.feed(In::Settled { slot, settle, answer })
             }
             Op::Publish { slot } => {
-                let result = match (fault, self.rng.chance(45)) {
+                let result = match (fault, self.rng.chance(65)) {
                     (false, _) => Published::Confirmed,
                     (true, true) => {
                         self.stats.count("fault: publish refused");

@@ -9,9 +9,6 @@ use convoke_simulation::{Sabotage, Stats, run};
 
 const TRACES: u64 = 100_000;
 
-/// What is never reached so often, with the reason.
-const RARE: [(&str, u64); 0] = [];
-
 fn show(seed: u64) -> String {
     match run(seed, None, true) {
         Ok(report) => report.trace.join("\n"),
@@ -67,8 +64,7 @@ fn no_trace_breaks_a_promise() {
         println!("{count:>12}  {name}");
     }
     for (name, count) in stats.iter() {
-        let least = RARE.iter().find(|rare| rare.0 == name).map_or(1000, |rare| rare.1) * traces / TRACES;
-        assert!(count >= least, "{name}: only {count}");
+        assert!(count >= 1000 || traces < TRACES, "{name}: only {count}");
     }
 }
 
