@@ -49,7 +49,7 @@ impl Engine {
         }
         self.heard(now, route, probe, telling.then_some(verdict), out);
         if returned && matches!(verdict, Verdict::Ack | Verdict::Drop) {
-            self.cleared(i, verdict);
+            self.cleared(i, verdict, true, out);
             let end = if verdict == Verdict::Ack { End::Acked } else { End::Dropped };
             self.publish(now, i, Publish::Returned(end), out);
         } else {
@@ -121,10 +121,10 @@ impl Engine {
                 Verdict::Failed { .. } | Verdict::Unavailable | Verdict::NotTaken => (false, true),
             };
             if lane != NIL && lane == failed && !matches!(verdict, Verdict::Failed { .. }) {
-                self.cleared(i, verdict);
+                self.cleared(i, verdict, true, out);
                 self.put_back(now, i, out);
             } else if done && refused {
-                self.cleared(i, verdict);
+                self.cleared(i, verdict, true, out);
                 self.publish(now, i, Publish::Dead(DeadReason::HandlerError), out);
             } else {
                 if again {
@@ -140,7 +140,7 @@ impl Engine {
 
     /// Takes up a verdict. Nothing is left to be published.
     fn judge(&mut self, now: Time, i: u32, verdict: Verdict, out: &mut Vec<Out>) {
-        self.cleared(i, verdict);
+        self.cleared(i, verdict, !matches!(verdict, Verdict::Ack | Verdict::Drop), out);
         match verdict {
             Verdict::Ack => self.done(now, i, End::Acked, out),
             Verdict::Drop => self.done(now, i, End::Dropped, out),
@@ -153,16 +153,22 @@ impl Engine {
         }
     }
 
-    /// It has not killed the process, so it is no longer suspected of it.
-    fn cleared(&mut self, i: u32, verdict: Verdict) {
-        let by_commit = self.by_watermark() && !self.config.marks;
+    /// It has not killed the process, so it is no longer suspected of it. If it is not settled now, its mark is taken back: else it
+    /// would be blamed for a later death of which it is innocent.
+    fn cleared(&mut self, i: u32, verdict: Verdict, stays: bool, out: &mut Vec<Out>) {
         let entry = &mut self.slots[i as usize];
-        if entry.suspect && verdict != Verdict::NotTaken {
-            entry.suspect = false;
-            if entry.marked && by_commit {
-                entry.deaths -= 1;
-                self.noted(i);
-            }
+        if !entry.suspect || verdict == Verdict::NotTaken {
+            return;
+        }
+        entry.suspect = false;
+        if !std::mem::take(&mut entry.marked) {
+            return;
+        }
+        entry.deaths -= 1;
+        let (slot, deaths) = (entry.meta.slot, entry.deaths);
+        self.noted(i);
+        if self.config.marks && stays {
+            out.push(Out::Settle { slot, settle: Settle::Mark { deaths } });
         }
     }
 

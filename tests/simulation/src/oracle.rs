@@ -465,6 +465,8 @@ impl Oracle {
                     held.lost = true;
                 }
             }
+            // The answer to a mark that is taken back changes nothing.
+            Settle::Mark { .. } if !held.marking => {}
             Settle::Mark { deaths } => {
                 held.marking = false;
                 if answer == Answer::Applied {
@@ -844,6 +846,12 @@ impl Oracle {
                 held.extended = now;
                 held.extends += 1;
                 stats.count("extension");
+            }
+            Settle::Mark { deaths } if held.marked => {
+                ensure!(14, !held.running && deaths + 1 == held.deaths, "the mark of {slot:?} is taken back too early");
+                held.marked = false;
+                held.deaths = deaths;
+                stats.count("alone > innocent");
             }
             Settle::Mark { deaths } => {
                 ensure!(14, alone == Some(i) && !running, "{slot:?} is marked, but is not alone");
