@@ -270,6 +270,25 @@ impl AppHandle {
         }
     }
 
+    /// Dies where it stands, as a process does that is killed: nothing is finished, settled, given back or said to the broker. Its
+    /// tasks are gone when this returns, and its subscriptions with them; the connection is left to whoever opened it.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the tasks end all the same, some of them a little later.
+    #[cfg(feature = "testkit")]
+    pub async fn crash(&self) {
+        let mut tasks = self.0.tasks.lock().await;
+        tasks.iter().for_each(JoinHandle::abort);
+        for task in tasks.drain(..) {
+            // Cancelled is what it is meant to be.
+            let _ = task.await;
+        }
+        for bound in &self.0.bound {
+            let control = bound.remote.core().control.take();
+            drop(control);
+        }
+    }
+
     /// Waits until every driver has ended.
     pub(crate) async fn all_ended(&self) {
         let count = self.0.bound.len();

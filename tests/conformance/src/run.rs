@@ -1,0 +1,114 @@
+//! Running the cases, one after the other, each with a harness, a runtime and names of its own.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use convoke_core::BoxFuture;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::cases;
+use crate::lab::Lab;
+use crate::report::{Outcome, Report, Row};
+use crate::stop::{CaseResult, Stop};
+use crate::{Harness, Time};
+
+/// The environment variable that chooses cases: those whose name contains it.
+pub const CASE_VARIABLE: &str = "CONVOKE_CASE";
+
+/// A case: its promise, its name, and what it does.
+#[derive(Clone, Copy)]
+pub(crate) struct Case {
+    pub(crate) promise: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(Lab) -> BoxFuture<'static, CaseResult>,
+}
+
+/// Runs every case, or those that [`CASE_VARIABLE`] names, and prints the table.
+///
+/// `make` is called once for each case, with its name: what it makes is dropped with the case.
+pub fn run<H: Harness>(make: impl Fn(&str) -> H) -> Report {
+    let only = std::env::var(CASE_VARIABLE).unwrap_or_default();
+    let report = run_only(&only, make);
+    #[allow(clippy::print_stdout, reason = "the table is what whoever runs the suite wants to see")]
+    {
+        print!("{report}");
+    }
+    report
+}
+
+/// Runs the cases whose name contains `only`, and prints nothing.
+pub fn run_only<H: Harness>(only: &str, make: impl Fn(&str) -> H) -> Report {
+    let mut report = Report::default();
+    for case in cases::all().into_iter().filter(|case| case.name.contains(only)) {
+        let harness = Arc::new(make(case.name));
+        report.broker = harness.name();
+        report.rows.push(run_one(case, harness));
+    }
+    report
+}
+
+fn run_one(case: Case, harness: Arc<dyn Harness>) -> Row {
+    let begun = Instant::now();
+    let limit = harness.limit();
+    let (send, outcome) = channel();
+    // The lab is made within the runtime, whose clock it reads, and is wanted here if the case hangs.
+    let shared = Arc::new(Mutex::new(None));
+    let (lab_of_case, harness) = (Arc::clone(&shared), Arc::clone(&harness));
+    std::thread::spawn(move || {
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            let runtime = runtime(harness.time());
+            let ended = runtime.block_on(async {
+                let lab = Lab::new(harness, case.name);
+                *lab_of_case.lock().unwrap_or_else(PoisonError::into_inner) = Some(lab.clone());
+                let result = within(lab.clone(), (case.run)(lab.clone())).await;
+                lab.clean_up().await;
+                result
+            });
+            runtime.shutdown_timeout(Duration::from_secs(1));
+            ended
+        }));
+        let _ = send.send(ended.unwrap_or_else(|panic| Err(Stop::failed(format!("the case panicked: {}", text(&*panic))))));
+    });
+    let ended = outcome.recv_timeout(limit).unwrap_or_else(|error| {
+        Err(Stop::failed(match error {
+            RecvTimeoutError::Timeout => format!("it hangs: no end after {limit:?} of real time"),
+            RecvTimeoutError::Disconnected => "its thread ended without a word".to_owned(),
+        }))
+    });
+    let lab = shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let outcome = match ended {
+        Ok(()) => Outcome::Passed,
+        Err(Stop::Lacking(why)) => Outcome::Lacking(why),
+        Err(Stop::Failed { why, about }) => {
+            let story = lab.map(|lab| lab.story().tell(&about)).unwrap_or_default();
+            Outcome::Failed { why, story }
+        }
+    };
+    Row { promise: case.promise, case: case.name, outcome, took: begun.elapsed() }
+}
+
+fn runtime(time: Time) -> Runtime {
+    let mut builder = if time == Time::Virtual { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    builder.enable_all();
+    match time {
+        Time::Virtual => builder.start_paused(true),
+        Time::Real { .. } => builder.worker_threads(2),
+    };
+    builder.build().unwrap_or_else(|error| panic!("no runtime for a case: {error}"))
+}
+
+/// In virtual time nothing may take more than a day of it; in real time the limit is kept from outside.
+async fn within(lab: Lab, case: BoxFuture<'static, CaseResult>) -> CaseResult {
+    let most = if lab.harness().time() == Time::Virtual { Duration::from_secs(86_400) } else { lab.harness().limit() };
+    match tokio::time::timeout(most, case).await {
+        Ok(result) => result,
+        Err(_) => Err(Stop::failed(format!("it hangs: no end after {most:?}"))),
+    }
+}
+
+fn text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "with a value that is no text".to_owned())
+}
