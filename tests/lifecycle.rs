@@ -1,133 +1,21 @@
-//! Beginnings and ends: drains, aborts, deaths, cuts, members that come and go.
+//! Beginnings and ends: drains, aborts, signals, cuts, members that come and go.
 #![allow(clippy::print_stdout, reason = "a child process speaks to its parent by it")]
 
 mod support;
 
+#[path = "support/jobs.rs"]
+mod jobs;
+
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
+use convoke::ErrorKind;
 use convoke::broker::{Fault, Health};
 use convoke::memory::MemoryBroker;
 use convoke::prelude::*;
-use convoke::{DrainReport, ErrorKind};
-use serde::{Deserialize, Serialize};
-use support::{Journal, Seeded, header, ms, status};
-use tokio::sync::Notify;
+use jobs::{Job, Log, clean, publish, settled, start, start_with, successor, up_to};
+use support::{Seeded, ms, status};
 use tokio::time::Instant;
-
-#[event(topic = "life.jobs", key = key)]
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Job {
-    key: String,
-    number: u64,
-    takes: u64,
-}
-
-impl Job {
-    fn new(key: impl Into<String>, number: u64, takes: u64) -> Self {
-        Self { key: key.into(), number, takes }
-    }
-}
-
-/// A call of a handler.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Call {
-    key: String,
-    number: u64,
-    attempt: u32,
-    deliveries: u32,
-}
-
-#[derive(Clone)]
-struct Log {
-    begun: Journal<Call>,
-    done: Journal<Call>,
-    /// Told when a bomb begins to tick.
-    ticking: Arc<Notify>,
-}
-
-impl Log {
-    fn new() -> Self {
-        Self { begun: Journal::new(), done: Journal::new(), ticking: Arc::default() }
-    }
-
-    fn done(&self) -> Vec<u64> {
-        let mut numbers: Vec<_> = self.done.items().iter().map(|call| call.number).collect();
-        numbers.sort_unstable();
-        numbers
-    }
-}
-
-async fn run(job: Job, meta: Meta<'_>, log: Log) -> Result<(), BoxError> {
-    let Job { key, number, takes } = job;
-    let call = Call { key, number, attempt: meta.attempt(), deliveries: meta.deliveries() };
-    log.begun.note(call.clone());
-    match call.key.as_str() {
-        "fails once" if call.attempt == 1 => return Err("the first time never works".into()),
-        "bomb" => {
-            log.ticking.notify_one();
-            std::future::pending::<()>().await;
-        }
-        "blocks" => std::thread::sleep(ms(takes)),
-        _ => tokio::time::sleep(ms(takes)).await,
-    }
-    log.done.note(call);
-    Ok(())
-}
-
-#[handler(name = "work", concurrency = 4, retry(attempts = 3, backoff = "10s..10s", jitter = 0))]
-async fn work(job: Job, meta: Meta<'_>, State(log): State<Log>) -> Result<(), BoxError> {
-    run(job, meta, log).await
-}
-
-#[handler(name = "copy")]
-async fn copy(job: Job, meta: Meta<'_>, State(log): State<Log>) -> Result<(), BoxError> {
-    run(job, meta, log).await
-}
-
-#[handler(name = "late", start = new)]
-async fn late(job: Job, meta: Meta<'_>, State(log): State<Log>) -> Result<(), BoxError> {
-    run(job, meta, log).await
-}
-
-/// An application on the broker of this URL, with a log of its own.
-async fn start_with(url: &str, handlers: &[&str], configure: impl FnOnce(App) -> App) -> (TestApp, Log) {
-    let log = Log::new();
-    let app = App::new("life").state(log.clone()).only(handlers.iter().copied());
-    (TestApp::start_on(configure(app), url).await.unwrap(), log)
-}
-
-async fn start(url: &str) -> (TestApp, Log) {
-    start_with(url, &["work"], |app| app).await
-}
-
-async fn publish(app: &TestApp, jobs: impl IntoIterator<Item = Job>) {
-    let jobs: Vec<_> = jobs.into_iter().collect();
-    app.publisher().publish_all(&jobs).await.into_iter().for_each(|answer| drop(answer.unwrap()));
-}
-
-async fn settled(app: &TestApp) {
-    if tokio::time::timeout(Duration::from_secs(3600), app.settled()).await.is_err() {
-        panic!("it hangs: {:#?}\n{}", app.status().await, app.story());
-    }
-}
-
-/// Starts a second application where the first one left off, and lets it finish.
-async fn successor(url: &str) -> (TestApp, Log) {
-    let (app, log) = start(url).await;
-    settled(&app).await;
-    (app, log)
-}
-
-fn up_to(count: u64) -> Vec<u64> {
-    (0..count).collect()
-}
-
-#[track_caller]
-fn clean(report: DrainReport) {
-    assert_eq!((report.clean, report.unsettled, report.unconfirmed), (true, 0, 0), "{report:?}");
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_finishes_what_runs_and_gives_back_the_rest() {
@@ -190,7 +78,12 @@ async fn a_clean_stop_at_any_moment_repeats_nothing_and_loses_nothing() {
         let url = format!("memory://{name}");
         let _broker = MemoryBroker::named(&name);
         let mut seeded = Seeded(seed);
-        let jobs: Vec<_> = (0..60).map(|i| Job::new(format!("k{}", seeded.below(9)), i, seeded.below(40))).collect();
+        let mut key = || match seeded.below(10) {
+            9 => "fails once".to_owned(),
+            other => format!("k{other}"),
+        };
+        let keys: Vec<_> = (0..60).map(|_| key()).collect();
+        let jobs: Vec<_> = (0..).zip(keys).map(|(i, key)| Job::new(key, i, seeded.below(40))).collect();
         let mut calls = Vec::new();
         let (app, log) = start(&url).await;
         publish(&app, jobs).await;
@@ -199,15 +92,21 @@ async fn a_clean_stop_at_any_moment_repeats_nothing_and_loses_nothing() {
         calls.extend(log.begun.items());
         for _ in 0..2 {
             let (app, log) = start(&url).await;
-            app.advance(ms(seeded.below(150))).await;
+            app.advance(ms(seeded.below(150) + seeded.below(3) * 5000)).await;
             clean(app.drain().await);
             calls.extend(log.begun.items());
         }
         let (_, log) = successor(&url).await;
         calls.extend(log.begun.items());
-        let mut numbers: Vec<_> = calls.iter().map(|call| call.number).collect();
+        let mut attempts: Vec<_> = calls.iter().map(|call| (call.number, call.attempt)).collect();
+        attempts.sort_unstable();
+        let count = attempts.len();
+        attempts.dedup();
+        assert_eq!(attempts.len(), count, "seed {seed}: an attempt was repeated");
+        let mut numbers: Vec<_> =
+            calls.iter().filter(|call| call.key != "fails once" || call.attempt == 2).map(|call| call.number).collect();
         numbers.sort_unstable();
-        assert_eq!(numbers, up_to(60), "seed {seed}");
+        assert_eq!(numbers, up_to(60), "seed {seed}: each succeeds once, with as many attempts as it needs");
         let mut by_key = BTreeMap::<_, Vec<_>>::new();
         calls.iter().for_each(|call| by_key.entry(&call.key).or_default().push(call.number));
         assert!(by_key.values().all(|numbers| numbers.is_sorted()), "seed {seed}: {by_key:?}");
@@ -242,6 +141,78 @@ async fn a_drain_waits_for_what_was_accepted_for_publishing() {
     clean(report);
     assert!(report.took >= ms(4900), "{report:?}");
     publishing.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_drain_gives_back_is_not_handed_out_to_it_again_and_again() {
+    let url = "memory://life-storm";
+    let _broker = MemoryBroker::named("life-storm");
+    let (app, _) = start(url).await;
+    publish(&app, (0..20).map(|number| Job::new("k", number, 10_000))).await;
+    app.advance(ms(10)).await;
+    clean(app.drain().await);
+    let (_, second) = successor(url).await;
+    let most = second.begun.items().iter().map(|call| call.deliveries).max();
+    assert!(most <= Some(3), "one was delivered {most:?} times");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_gives_back_what_can_neither_be_handled_nor_dead_lettered() {
+    let url = "memory://life-undead";
+    let _broker = MemoryBroker::named("life-undead");
+    let (app, _) = start_with(url, &["work"], |app| app.drain_within(ms(2000))).await;
+    // As long as the drain lasts: the backoff of repeated publishes allows no more.
+    app.inject(Fault::PublishRejected { topic: "life.jobs.life.work.dead".into(), count: 10, retryable: true }).unwrap();
+    app.publish_message(convoke::Message::builder("life.jobs").key("k").payload("?").build()).await.unwrap();
+    publish(&app, [Job::new("k", 1, 0)]).await;
+    app.advance(ms(500)).await;
+    let report = app.drain().await;
+    assert!(report.took <= ms(2100), "{report:?}");
+    let (app, second) = start(url).await;
+    settled(&app).await;
+    assert_eq!((second.done(), app.dead_letters("work").len()), (vec![1], 1), "{}", app.story());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_of_a_paused_or_unavailable_handler_gives_everything_back() {
+    for unavailable in [false, true] {
+        let name = format!("life-paused-{unavailable}");
+        let url = format!("memory://{name}");
+        let _broker = MemoryBroker::named(&name);
+        let (app, first) = start(&url).await;
+        if unavailable {
+            publish(&app, (0..10).map(|i| Job::new("down at first", i, 0))).await;
+        } else {
+            app.pause("work").unwrap();
+            publish(&app, (0..10).map(|i| Job::new("k", i, 0))).await;
+        }
+        app.advance(ms(10)).await;
+        assert_eq!(status(&app, "work").await.suspended, unavailable);
+        let report = app.drain().await;
+        clean(report);
+        assert!(report.took < ms(100), "{report:?}");
+        assert_eq!(first.done(), [] as [u64; 0]);
+        let (_, second) = successor(&url).await;
+        assert_eq!(second.done(), up_to(10));
+        assert!(second.done.items().iter().all(|call| call.attempt == 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_whose_work_cannot_be_settled_any_more_is_not_called_clean() {
+    let url = "memory://life-torn";
+    let _broker = MemoryBroker::named("life-torn");
+    let (app, first) = start(url).await;
+    publish(&app, [Job::new("k", 1, 1000)]).await;
+    app.advance(ms(100)).await;
+    app.inject(Fault::Cut { down: Duration::from_secs(60) }).unwrap();
+    app.advance(ms(100)).await;
+    let report = app.drain().await;
+    assert_eq!(first.done(), [1]);
+    assert_eq!((report.clean, report.unsettled), (false, 1), "it was handled, and comes again: {report:?}");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let (_, second) = successor(url).await;
+    assert_eq!(second.done(), [1]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -301,97 +272,6 @@ async fn a_new_group_begins_at_the_earliest_message_unless_it_says_new() {
     let (app_of_late, new) = start_with(url, &["late"], |app| app).await;
     settled(&app_of_late).await;
     assert_eq!(new.done(), [3]);
-}
-
-/// A process: what is in it dies with it.
-struct Process(tokio::runtime::Runtime);
-
-impl Process {
-    fn new() -> Self {
-        Self(tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap())
-    }
-
-    fn run<T>(self, what: impl Future<Output = T>) -> T {
-        self.0.block_on(what)
-    }
-}
-
-#[test]
-fn a_crash_loses_nothing_and_repeats_only_what_was_in_flight() {
-    let url = "memory://life-crash";
-    let _broker = MemoryBroker::named("life-crash");
-    let first = Process::new().run(async {
-        let (app, log) = start(url).await;
-        publish(&app, (0..100).map(|i| Job::new(format!("k{i}"), i, 10))).await;
-        app.advance(ms(55)).await;
-        log
-    });
-    assert_eq!((first.done.len(), first.begun.len()), (20, 24), "it died with four in flight");
-    Process::new().run(async {
-        let (app, second) = successor(url).await;
-        let done: HashSet<_> = first.done().into_iter().collect();
-        let again: Vec<_> = second.done().into_iter().filter(|number| done.contains(number)).collect();
-        assert_eq!(again, [] as [u64; 0], "what was settled is not repeated");
-        assert_eq!(second.done.len(), 80, "{}", app.story());
-        clean(app.drain().await);
-    });
-}
-
-#[test]
-fn what_was_in_flight_at_a_death_is_tried_alone_once() {
-    let url = "memory://life-alone";
-    let _broker = MemoryBroker::named("life-alone");
-    let first = Process::new().run(async {
-        let (app, log) = start(url).await;
-        publish(&app, (0..8).map(|i| Job::new(format!("k{i}"), i, 100))).await;
-        app.advance(ms(10)).await;
-        log
-    });
-    assert_eq!(first.begun.len(), 4);
-    Process::new().run(async {
-        let (_, second) = successor(url).await;
-        let mut times = second.begun.times();
-        times.sort_unstable();
-        assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= ms(100)), "one after the other: {times:?}");
-        assert_eq!(second.done(), up_to(8));
-    });
-}
-
-#[test]
-fn a_message_that_kills_its_process_is_given_up_and_takes_no_others_with_it() {
-    let url = "memory://life-bomb";
-    let broker = MemoryBroker::named("life-bomb");
-    let (mut deaths, mut done) = (0, HashSet::new());
-    let letter = loop {
-        let died = Process::new().run(async {
-            let (app, log) = start(url).await;
-            if deaths == 0 {
-                publish(&app, (0..10).map(|i| Job::new(format!("k{i}"), i, 5))).await;
-                publish(&app, [Job::new("bomb", 99, 0)]).await;
-                publish(&app, (10..40).map(|i| Job::new(format!("k{}", i % 10), i, 5))).await;
-            }
-            let died = tokio::select! {
-                () = log.ticking.notified() => true,
-                () = settled(&app) => false,
-            };
-            done.extend(log.done());
-            if deaths > 0 && died {
-                assert_eq!(status(&app, "work").await.running, 1, "it is tried alone");
-            }
-            died
-        });
-        if !died {
-            let letters = broker.messages("life.jobs.life.work.dead");
-            assert_eq!(letters.len(), 1, "only the culprit");
-            break letters.into_iter().next().unwrap();
-        }
-        deaths += 1;
-        assert!(deaths < 10, "it never ends");
-    };
-    let says = ["reason", "key"].map(|name| header(&letter, &format!("convoke-dead-{name}")).unwrap());
-    assert_eq!(says, ["too-many-deliveries", "bomb"]);
-    assert_eq!(deaths, 4, "once among others, and three times alone");
-    assert_eq!(done.len(), 40, "the innocents survive");
 }
 
 #[tokio::test(start_paused = true)]

@@ -58,6 +58,8 @@ pub(crate) struct Core {
     /// Whether it was told to stop, and of how many messages the handler was cancelled since.
     pub(crate) stopping: bool,
     pub(crate) cancelled: u64,
+    /// Messages that were handled since, and could not be settled any more.
+    torn: u64,
     metas: Vec<Meta>,
     verdicts: Vec<Verdict>,
 }
@@ -84,6 +86,7 @@ impl Core {
             lease: None,
             stopping: false,
             cancelled: 0,
+            torn: 0,
             metas: Vec::new(),
             verdicts: Vec::new(),
         }
@@ -155,7 +158,7 @@ impl Core {
         // What nearly every call comes to; the rest of this says the same of it, in more steps.
         if matches!(&ended, Ended::Returned(Ok(reply)) if is_plain(reply)) && self.engine.batch(slot).len() <= 1 {
             if let Some(body) = self.bodies.get_mut(slot) {
-                body.call = None;
+                (body.call, body.said) = (None, BodySaid::Done);
             }
             self.engine.take(now, In::Finished { slot, verdicts: &[Verdict::Ack], returned: false }, &mut self.outs);
             return;
@@ -382,6 +385,7 @@ impl Core {
                 End::Dropped => Counters::add(&counters.dropped),
                 End::Skipped => Counters::add(&counters.skipped),
                 End::Dead => Counters::add(&counters.dead),
+                End::Lost if self.stopping && body.said == BodySaid::Done => self.torn += 1,
                 End::Retried | End::Returned | End::Lost | End::Duplicate => {}
             }
             if let Some(incoming) = &body.incoming {
@@ -477,9 +481,9 @@ impl Core {
         self.engine.take(now, In::Settled { slot, settle, answer }, &mut self.outs);
     }
 
-    /// How many messages are held and not settled.
+    /// How many messages are held and not settled, or were lost in a drain after they had been handled.
     pub(crate) fn unsettled(&self) -> u64 {
-        self.bodies.len() as u64
+        self.bodies.len() as u64 + self.torn
     }
 
     /// How many messages of all handlers are done.

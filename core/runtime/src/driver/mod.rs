@@ -9,7 +9,8 @@
 //! 1. Outputs are carried out in the order in which the engine gives them.
 //! 2. The lock on [`Core`](core::Core) is never held while a handler, or any future, is polled.
 //! 3. After a turn, either a waker is registered with everything that may happen next, or the task wakes itself.
-//! 4. The engine decides; the driver never settles, repeats or drops a message by itself.
+//! 4. The engine decides; the driver never settles, repeats or drops a message by itself. What comes in while it stops the engine
+//!    never sees: it is kept, and given back at the end, since what is given back earlier comes again at once.
 
 mod bodies;
 mod calls;
@@ -28,9 +29,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use convoke_core::broker::{
-    Broker, PublishOutcome, Settle, Settled, SubscribeSpec, Subscription, SubscriptionControl, SubscriptionEvent,
+    Broker, Delay, Deliveries, PublishOutcome, Settle, SettleBy, Settled, Settlement, SubscribeSpec, Subscription,
+    SubscriptionControl, SubscriptionEvent,
 };
-use convoke_core::{BoxFuture, BoxHandler, Epoch, Error, ErrorKind, PartId};
+use convoke_core::{BoxFuture, BoxHandler, Epoch, Error, ErrorKind, Incoming, PartId};
 use convoke_engine::{Answer, In, Published, Slot, Time};
 use futures_core::Stream;
 use tokio::time::{Instant, Sleep};
@@ -85,6 +87,8 @@ pub(crate) struct Driver {
     sent: VecDeque<Sent>,
     finished: Vec<(Slot, Ended)>,
     todo: Todo,
+    /// What came in after it was told to stop.
+    late: Vec<Deliveries>,
     sleep: Pin<Box<Sleep>>,
     sleeping_until: Option<Time>,
     drained: bool,
@@ -106,6 +110,7 @@ impl Driver {
             sent: VecDeque::new(),
             finished: Vec::new(),
             todo: Todo::default(),
+            late: Vec::new(),
             sleep,
             sleeping_until: None,
             drained: false,
@@ -237,6 +242,7 @@ impl Driver {
         let now = self.now();
         let mut core = self.remote.core();
         match event {
+            SubscriptionEvent::Deliveries(deliveries) if core.stopping => self.late.push(deliveries),
             SubscriptionEvent::Deliveries(deliveries) => core.delivered(now, deliveries),
             SubscriptionEvent::Assigned { part, topic, partition, epoch, term, resume } => {
                 tracing::debug!(group = self.spec.group, %topic, partition, epoch = epoch.0, "a partition is assigned");
@@ -491,15 +497,35 @@ impl Driver {
         self.sent.len() > before
     }
 
+    /// How to give back what came in after it was told to stop; where positions are committed, by saying nothing of it.
+    fn give_back_late(&mut self) -> Vec<Settlement> {
+        let capabilities = self.broker.capabilities();
+        let late = self.late.drain(..);
+        if capabilities.settle != SettleBy::Message {
+            return Vec::new();
+        }
+        let native = matches!(capabilities.delay, Delay::Native { .. });
+        let nack = |incoming: Incoming| {
+            let delay = incoming.due_in.filter(|_| native).unwrap_or_default();
+            Settlement::new(incoming.token, Settle::Nack { delay, attempts: incoming.attempts, hold: true })
+        };
+        late.flat_map(|deliveries| deliveries.messages).map(nack).collect()
+    }
+
     /// Ends the subscription, once the engine is drained.
     fn close(&mut self) {
         let control = self.remote.core().control.take();
+        let late = self.give_back_late();
         self.intake = match control {
             Some(control) => {
                 let closing: Arc<dyn SubscriptionControl> = control;
                 // The stream is dropped only after the adapter was told: dropping it first would look like a crash.
                 let events = std::mem::replace(&mut self.intake, Intake::Closed);
                 Intake::Closing(Box::pin(async move {
+                    if !late.is_empty() {
+                        // What the answers say changes nothing: what is not given back so is when the subscription ends.
+                        let _ = closing.settle(late).await;
+                    }
                     closing.close().await;
                     drop(events);
                 }))
