@@ -452,3 +452,61 @@ async fn a_batch_whose_events_are_refused_or_whose_time_is_over_dies_with_every_
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn batches_keep_the_order_of_keys_under_faults_pauses_and_resizes() {
+    for seed in 0..seeds() {
+        let (app, world) = start(&["collect"], seed).await;
+        let mut seeded = Seeded(seed ^ 0xba7c);
+        publish(&app, (0..200).map(|number| Step::new(format!("k{}", number % 9), number))).await;
+        for _ in 0..10 {
+            app.advance(ms(seeded.below(40))).await;
+            let (group, topic) = ("order.collect".to_owned(), "order.steps".into());
+            match seeded.below(7) {
+                0 => app.inject(Fault::Cut { down: ms(seeded.below(200)) }).unwrap(),
+                1 => app.inject(Fault::Revoke { group, topic, within: Some(ms(seeded.below(100))) }).unwrap(),
+                2 => app.inject(Fault::Revoke { group, topic, within: None }).unwrap(),
+                3 => app.inject(Fault::SettleLost { group, count: 15 }).unwrap(),
+                4 => app.pause("collect").unwrap(),
+                5 => app.resume("collect").unwrap(),
+                _ => app.resize("collect", 1 + seeded.below(4) as u32).unwrap(),
+            }
+        }
+        app.resume("collect").unwrap();
+        settled(&app, &format!("seed {seed}")).await;
+        contiguous(&world);
+        let done: HashSet<_> = world.done_numbers().into_iter().collect();
+        assert_eq!(done.len(), 200, "seed {seed}: nothing is lost");
+    }
+}
+
+/// Goes to another thread and back, several times.
+#[handler(name = "hop", concurrency = 64)]
+async fn hop(step: Step, State(world): State<World>) -> Result<(), BoxError> {
+    let _busy = world.busy(&step.key);
+    for _ in 0..step.number % 4 {
+        tokio::task::yield_now().await;
+        tokio::spawn(tokio::task::yield_now()).await?;
+    }
+    if step.number.is_multiple_of(100) {
+        tokio::time::sleep(ms(1)).await;
+    }
+    world.done.note((step.key.clone(), step.number));
+    Ok(())
+}
+
+/// In real time: what is tested is that no wake-up from another thread is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn handlers_that_are_woken_from_other_threads_are_all_finished() {
+    let (app, world) = start(&["hop"], 0).await;
+    for chunk in 0..20 {
+        publish(&app, (chunk * 500..(chunk + 1) * 500).map(|number| Step::new(format!("k{}", number % 97), number))).await;
+    }
+    assert!(tokio::time::timeout(Duration::from_secs(60), app.settled()).await.is_ok(), "{:#?}", app.status().await);
+    world.no_overlap();
+    assert_eq!(world.done_numbers(), (0..10_000).collect::<Vec<_>>());
+    for key in 0..97 {
+        let numbers: Vec<_> = world.done.items().into_iter().filter(|one| one.0 == format!("k{key}")).map(|one| one.1).collect();
+        assert!(numbers.is_sorted(), "k{key}: {numbers:?}");
+    }
+}
