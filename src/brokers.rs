@@ -8,6 +8,16 @@ const MEMORY: Option<OpenBroker> = Some(convoke_memory::open);
 #[cfg(not(feature = "memory"))]
 const MEMORY: Option<OpenBroker> = None;
 
-static BROKERS: [BrokerFactory; 1] = [BrokerFactory::new(&["memory"], "memory", "memory://", MEMORY)];
+static BROKERS: [BrokerFactory; 5] = [
+    BrokerFactory::new(&["memory"], "memory", "memory://", MEMORY),
+    BrokerFactory::planned(&["kafka"], "kafka://localhost:9092"),
+    BrokerFactory::planned(&["nats"], "nats://localhost:4222"),
+    BrokerFactory::planned(&["redis", "rediss"], "redis://localhost:6379"),
+    BrokerFactory::planned(&["amqp", "amqps"], "amqp://localhost:5672"),
+];
 
 inventory::submit! { Entry::Broker(&BROKERS[0]) }
+inventory::submit! { Entry::Broker(&BROKERS[1]) }
+inventory::submit! { Entry::Broker(&BROKERS[2]) }
+inventory::submit! { Entry::Broker(&BROKERS[3]) }
+inventory::submit! { Entry::Broker(&BROKERS[4]) }

@@ -206,7 +206,9 @@ impl std::error::Error for DecodeError {
 pub fn decode<T: Event>(message: &Message) -> Result<T, DecodeError> {
     let (name, payload) = (T::DEF.name, message.payload());
     if message.is_tombstone() {
-        let text = format!("a tombstone has no payload to read `{name}` from; take `Tombstone` to handle deletions");
+        let text = format!(
+            "a tombstone has no payload to read `{name}` from; take `Message` and ask `is_tombstone()` to handle deletions"
+        );
         return Err(DecodeError::new(text));
     }
     let content_type = message.content_type();

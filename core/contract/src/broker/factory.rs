@@ -19,7 +19,7 @@ pub type OpenBroker = fn(BrokerConfig) -> BoxFuture<'static, Result<Arc<dyn Brok
 pub struct BrokerFactory {
     /// The URL schemes that mean this broker.
     pub schemes: &'static [&'static str],
-    /// The cargo feature that brings it.
+    /// The cargo feature that brings it; empty if there is no adapter yet.
     pub feature: &'static str,
     /// An example of a URL.
     pub example: &'static str,
@@ -37,6 +37,18 @@ impl BrokerFactory {
         open: Option<OpenBroker>,
     ) -> Self {
         Self { schemes, feature, example, open }
+    }
+
+    /// A kind of broker that this version has no adapter for yet: the answer to its URL says so.
+    #[must_use]
+    pub const fn planned(schemes: &'static [&'static str], example: &'static str) -> Self {
+        Self { schemes, feature: "", example, open: None }
+    }
+
+    /// Whether there is no adapter for it yet.
+    #[must_use]
+    pub const fn is_planned(&self) -> bool {
+        self.feature.is_empty()
     }
 }
 

@@ -28,6 +28,10 @@ pub(crate) async fn open(url: &str, app: &str, factories: &[&'static BrokerFacto
     let Some(factory) = factory else {
         return Err(Error::new(ErrorKind::InvalidUrl, unknown_scheme(url.scheme(), factories)));
     };
+    if factory.is_planned() {
+        let text = format!("there is no adapter for `{}://` yet; {}", url.scheme(), known(factories));
+        return Err(Error::new(ErrorKind::Unsupported, text));
+    }
     let Some(open) = factory.open else {
         let text = format!(
             "`{}://` needs the cargo feature `{feature}`: `cargo add convoke --features {feature}`",
@@ -48,8 +52,13 @@ fn unknown_scheme(scheme: &str, factories: &[&'static BrokerFactory]) -> String 
             "no broker is linked into this program, so `{scheme}://` means nothing; use the `convoke` crate, or `App::broker`"
         );
     }
-    let known: Vec<_> = factories.iter().map(|factory| format!("`{}`", factory.example)).collect();
-    format!("no broker is called `{scheme}://`; a URL looks like one of {}", known.join(", "))
+    format!("no broker is called `{scheme}://`; {}", known(factories))
+}
+
+fn known(factories: &[&'static BrokerFactory]) -> String {
+    let known = factories.iter().filter(|factory| !factory.is_planned());
+    let examples: Vec<_> = known.map(|factory| format!("`{}`", factory.example)).collect();
+    format!("a URL looks like one of {}", examples.join(", "))
 }
 
 #[cfg(test)]
@@ -59,8 +68,10 @@ mod tests {
     static MEMORY: BrokerFactory = BrokerFactory::new(&["memory"], "memory", "memory://", None);
     static KAFKA: BrokerFactory = BrokerFactory::new(&["kafka", "kafka+tls"], "kafka", "kafka://localhost:9092", None);
 
+    static NATS: BrokerFactory = BrokerFactory::planned(&["nats"], "nats://localhost:4222");
+
     async fn refused(url: &str) -> Error {
-        let Err(error) = open(url, "shop", &[&MEMORY, &KAFKA]).await else { panic!("{url} was opened") };
+        let Err(error) = open(url, "shop", &[&MEMORY, &KAFKA, &NATS]).await else { panic!("{url} was opened") };
         error
     }
 
@@ -76,6 +87,14 @@ mod tests {
         let error = refused("kafkaesque://ada:hush@localhost").await;
         assert_eq!(error.kind(), ErrorKind::InvalidUrl);
         let text = "no broker is called `kafkaesque://`; a URL looks like one of `memory://`, `kafka://localhost:9092`";
+        assert_eq!(error.to_string(), text);
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_has_no_adapter_yet_is_answered_so() {
+        let error = refused("nats://localhost").await;
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        let text = "there is no adapter for `nats://` yet; a URL looks like one of `memory://`, `kafka://localhost:9092`";
         assert_eq!(error.to_string(), text);
     }
 }

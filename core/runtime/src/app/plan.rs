@@ -134,6 +134,13 @@ fn route(app: &str, handler: &'static HandlerDef, signature: &Signature, problem
     if handler.options.batch.is_some_and(|batch| batch.size == 0) {
         problems.push(format!("{at} asks for a batch of 0 messages; it has at least 1"));
     }
+    for output in signature.outputs.iter().filter(|output| !is_plain(output.topic)) {
+        problems.push(format!(
+            "{at} returns `{}` ({}), whose topic `{}` has a parameter: that is not supported yet; publish it with `Publisher` and \
+             `.topic(…)`",
+            output.name, output.location, output.topic
+        ));
+    }
     let keyed = event.is_some_and(|event| event.keyed);
     if handler.options.order == Some(Order::Key) && event.is_some() && !keyed {
         let name = event.map_or("", |event| event.name);
@@ -150,7 +157,9 @@ fn route(app: &str, handler: &'static HandlerDef, signature: &Signature, problem
     let group = group_of(app, handler);
     let dead = handler.options.dead_letter.map_or_else(|| Topic::from(format!("{topic}.{group}.dead")), Topic::from);
     if dead.as_str() == topic {
-        problems.push(format!("{at} sends its dead letters to `{topic}`, which it reads: they would come back for ever; name another"));
+        problems.push(format!(
+            "{at} sends its dead letters to `{topic}`, which it reads: they would come back for ever; name another"
+        ));
     }
     Some(PlannedRoute {
         handler,
@@ -238,7 +247,7 @@ fn check_shared(subscription: &PlannedSubscription, route: &PlannedRoute, start:
         let places =
             || format!("`{}` ({}) and `{}` ({})", other.handler.name, other.handler.location, handler.name, handler.location);
         let same_event = match (other.event, route.event) {
-            (Some(a), Some(b)) => a.name == b.name,
+            (Some(a), Some(b)) => (a.name, a.version) == (b.name, b.version),
             _ => true,
         };
         if other.topic == route.topic && same_event {

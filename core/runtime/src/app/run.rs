@@ -14,8 +14,9 @@ impl App {
     /// # Errors
     /// As [`App::start`]; [`ErrorKind::Timeout`] if the drain had to cancel what was running.
     pub async fn run(self) -> Result<(), Error> {
-        let app = self.start().await?;
+        // Before anything starts: a signal during the start is a request to drain, too.
         let mut signals = Signals::new()?;
+        let app = self.start().await?;
         tokio::select! {
             () = signals.next() => {}
             // Drivers end by themselves only if something is very wrong: there is nothing left to wait for.

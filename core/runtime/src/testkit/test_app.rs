@@ -175,7 +175,7 @@ impl<E: Event> Published<E> {
         match self.events.as_slice() {
             [(event, _)] if expected(event) => event,
             [_] => self.fail("one was published, but it is not as expected"),
-            events => self.fail(&format!("{} were published, and not one", events.len())),
+            events => self.fail(&format!("one was expected, and {} were published", events.len())),
         }
     }
 
@@ -186,7 +186,7 @@ impl<E: Event> Published<E> {
     #[track_caller]
     pub fn assert_count(&self, count: usize) -> &Self {
         if self.events.len() != count {
-            self.fail(&format!("{} were published, and not {count}", self.events.len()));
+            self.fail(&format!("{count} were expected, and {} were published", self.events.len()));
         }
         self
     }
