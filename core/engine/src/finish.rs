@@ -153,14 +153,15 @@ impl Engine {
         }
     }
 
-    /// It has not killed the process, so it is no longer suspected of it. If it is not settled now, its mark is taken back: else it
+    /// It has not killed the process, so it is no longer suspected of it, unless it failed: it may still do so at its next attempt,
+    /// which is then made alone as well. If it is not settled now, its mark is taken back: else it
     /// would be blamed for a later death of which it is innocent.
     fn cleared(&mut self, i: u32, verdict: Verdict, stays: bool, out: &mut Vec<Out>) {
         let entry = &mut self.slots[i as usize];
         if !entry.suspect || verdict == Verdict::NotTaken {
             return;
         }
-        entry.suspect = false;
+        entry.suspect = matches!(verdict, Verdict::Failed { .. });
         if !std::mem::take(&mut entry.marked) {
             return;
         }

@@ -56,7 +56,7 @@ impl Engine {
         let Some(i) = self.find(slot) else { return };
         match settle {
             Settle::Extend => self.extended(now, i, answer, out),
-            Settle::Mark { .. } => self.marked(now, i, answer, out),
+            Settle::Mark { deaths } => self.marked(now, i, deaths, answer, out),
             _ => self.acknowledged(now, i, settle, answer, out),
         }
     }
@@ -86,9 +86,10 @@ impl Engine {
         }
     }
 
-    fn marked(&mut self, now: Time, i: u32, answer: Answer, out: &mut Vec<Out>) {
+    fn marked(&mut self, now: Time, i: u32, deaths: u32, answer: Answer, out: &mut Vec<Out>) {
         let entry = &mut self.slots[i as usize];
-        if entry.state != State::Marking {
+        // The answer to a mark that was taken back says nothing of the one that was set since.
+        if entry.state != State::Marking || deaths != entry.deaths + 1 {
             return;
         }
         let swapped = std::mem::take(&mut entry.swapped);

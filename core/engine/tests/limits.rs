@@ -127,6 +127,20 @@ fn a_suspect_is_marked_and_tried_alone() {
 }
 
 #[test]
+fn a_suspect_that_failed_is_tried_alone_again() {
+    let mut bench = Bench::new(Config { marks: true, ..config() });
+    bench.assign_with(0, 1, None, true, Progress::default());
+    let (s, _) = bench.deliver(&[suspect(1, 0)]);
+    bench.settled(s[0], Settle::Mark { deaths: 1 }, Answer::Applied);
+    let out = bench.finish(s[0], FAILED);
+    assert_eq!(settles(&out), [(s[0], Settle::Mark { deaths: 0 })]);
+    let out = bench.tick_to(100_000);
+    assert_eq!((started(&out), settles(&out)), (vec![], vec![(s[0], Settle::Mark { deaths: 1 })]));
+    assert_eq!(started(&bench.settled(s[0], Settle::Mark { deaths: 0 }, Answer::Applied)), []);
+    assert_eq!(started(&bench.settled(s[0], Settle::Mark { deaths: 1 }, Answer::Applied)), s);
+}
+
+#[test]
 fn a_message_that_killed_the_process_too_often_is_given_up_untried() {
     let mut bench = Bench::new(Config { marks: true, ..config() });
     bench.assign_with(0, 1, None, true, Progress::default());

@@ -389,7 +389,7 @@ impl Oracle {
             if held.lost {
                 continue;
             }
-            if verdict != Verdict::NotTaken {
+            if !matches!(verdict, Verdict::NotTaken | Verdict::Failed { .. }) {
                 held.suspect = false;
             }
             let behind = held.meta.lane.is_some_and(|lane| failed.contains(&lane));
@@ -466,7 +466,7 @@ impl Oracle {
                 }
             }
             // The answer to a mark that is taken back changes nothing.
-            Settle::Mark { .. } if !held.marking => {}
+            Settle::Mark { deaths } if !held.marking || deaths != held.deaths + 1 => {}
             Settle::Mark { deaths } => {
                 held.marking = false;
                 if answer == Answer::Applied {
