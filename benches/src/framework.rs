@@ -38,10 +38,10 @@ pub(crate) async fn prepare(broker: Arc<MemoryBroker>, plan: &Plan) -> Result<Re
 fn of(template: &'static HandlerDef, plan: &Plan, index: u64) -> &'static HandlerDef {
     let mut handler = *template;
     handler.name = format!("price-{index}").leak();
-    handler.options.group = Some("quotes");
     handler.options.concurrency = plan.concurrency;
     handler.options.topics = vec![&*plan.topic(index).to_owned().leak()].leak();
     if plan.arrangement == Arrangement::Shared {
+        handler.options.group = Some("quotes");
         handler.options.lane = Some("quotes");
     }
     Box::leak(Box::new(handler))

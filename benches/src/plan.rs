@@ -26,7 +26,7 @@ pub enum Work {
 /// How several handlers are arranged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrangement {
-    /// Each has a topic and a subscription of its own.
+    /// Each has a topic, a group and a subscription of its own.
     Apart,
     /// Each has a topic of its own; they share one subscription, because they share a lane.
     Shared,
