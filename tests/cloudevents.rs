@@ -76,6 +76,27 @@ fn the_examples_of_the_specification_are_in_binary_mode_what_it_says() {
     }
 }
 
+/// The examples of the Kafka protocol binding 1.0, sections 3.2.5 and 3.3.4: the same event, once in headers, once in an envelope.
+#[test]
+fn the_two_examples_of_the_kafka_binding_are_the_same_event() {
+    let attributes = [
+        ("ce_specversion", "1.0"),
+        ("ce_type", "com.example.someevent"),
+        ("ce_source", "/mycontext/subcontext"),
+        ("ce_id", "1234-1234-1234"),
+        ("ce_time", "2018-04-05T03:56:24Z"),
+        ("content-type", "application/xml"),
+    ];
+    let mut binary: Vec<_> = attributes
+        .into_iter()
+        .map(|(name, value)| (cloudevents::Spelling::Underscore.read(name).into_owned(), value.to_owned()))
+        .collect();
+    binary.sort();
+    let envelope = r#"{ "specversion" : "1.0", "type" : "com.example.someevent", "source" : "/mycontext/subcontext",
+        "id" : "1234-1234-1234", "time" : "2018-04-05T03:56:24Z", "datacontenttype" : "application/xml", "data" : "<a/>" }"#;
+    assert_eq!(opened(envelope), (binary, "<a/>".to_owned()));
+}
+
 #[test]
 fn data_keeps_every_digit_and_escape() {
     let data = r#"{"n":12345678901234567890123.4500,"e":"\u00e9\n","a":[ ]}"#;

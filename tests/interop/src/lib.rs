@@ -1,0 +1,1 @@
+//! Tests against implementations that others wrote: see `tests/`.
