@@ -160,7 +160,7 @@ impl Lab {
 
     /// Waits until a condition holds that others bring about.
     pub(crate) async fn until(&self, what: &str, mut holds: impl FnMut() -> bool) -> CaseResult {
-        let deadline = Instant::now() + self.patience();
+        let deadline = Instant::now() + self.patience().min(Duration::from_secs(600));
         while !holds() {
             if Instant::now() > deadline {
                 return Err(Stop::failed(format!("waited for in vain: {what}")));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use convoke_core::broker::{Broker, Ordering as Ordered, PublishOutcome};
 use convoke_core::cloudevents::new_id;
-use convoke_core::{Delivered, Outgoing, Registry, encode, names};
+use convoke_core::{Delivered, Error, Outgoing, Registry, encode, names};
 use convoke_runtime::{App, AppHandle, DrainReport, End, HandlerStatus, Happening, Observer, What};
 
 use crate::act::{Act, Acts};
@@ -54,6 +54,11 @@ impl Setup {
     }
 
     pub(crate) async fn start(self) -> Result<Process, Stop> {
+        Ok(self.try_start().await??)
+    }
+
+    /// Starts it, or says why the application cannot start.
+    pub(crate) async fn try_start(self) -> Result<Result<Process, Error>, Stop> {
         let Self { lab, process, acts, configure } = self;
         let (harness, story) = (lab.harness(), lab.story().clone());
         let watch = Arc::new(Watch {
@@ -79,12 +84,15 @@ impl Setup {
             let tap = Tap::new(Arc::clone(&connection), process, tapped, wire);
             let app = App::new(app_name).registry(registry).state(acts).observe(observer).quiet();
             let handle = configure(app).broker(Arc::new(tap)).start().await?;
-            Ok::<_, convoke_core::Error>((handle, connection))
+            Ok::<_, Error>((handle, connection))
         };
-        let (handle, connection) = home.run(start).await??;
+        let (handle, connection) = match home.run(start).await? {
+            Ok(started) => started,
+            Err(error) => return Ok(Err(error)),
+        };
         story.event(process, "started");
         lab.started(process, &handle);
-        Ok(Process { lab, name: process, handle, connection, home, watch })
+        Ok(Ok(Process { lab, name: process, handle, connection, home, watch }))
     }
 }
 
@@ -172,6 +180,12 @@ impl Process {
     /// The most messages, and bytes, that it held at the same time.
     pub(crate) fn most_held(&self) -> (i64, i64) {
         (self.watch.most.load(Ordering::Acquire), self.watch.most_bytes.load(Ordering::Acquire))
+    }
+
+    /// Begins to count anew what it holds at most.
+    pub(crate) fn forget_most_held(&self) {
+        self.watch.most.store(self.watch.held.load(Ordering::Acquire), Ordering::Release);
+        self.watch.most_bytes.store(self.watch.bytes.load(Ordering::Acquire), Ordering::Release);
     }
 
     /// No partition was taken from it.

@@ -23,11 +23,11 @@ use crate::story::Story;
 #[derive(Debug, Clone)]
 pub(crate) enum Sent {
     /// A message was published.
-    Published { topic: String, id: String, confirmed: bool, at: Instant },
+    Published { topic: String, confirmed: bool, at: Instant },
     /// A message was settled, by itself.
     Settled { id: String, settle: Settle, applied: bool, at: Instant },
-    /// A position was committed, and applied. The lowest position that was delivered and not done was this.
-    Committed { upto: Position, delivered: Vec<Position> },
+    /// A position was committed, and applied: with it, these messages are done.
+    Committed { ids: Vec<String>, at: Instant },
     /// A partition was assigned, or lost.
     Owned { process: String, assigned: bool },
 }
@@ -71,6 +71,11 @@ impl Wire {
     /// Injects a fault that can be made above the broker.
     pub(crate) fn inject(&self, fault: Fault) {
         Self::lock(&self.0.faults).push(fault);
+    }
+
+    /// Takes back every fault that was injected.
+    pub(crate) fn heal(&self) {
+        Self::lock(&self.0.faults).clear();
     }
 
     fn note(&self, sent: Sent) {
@@ -138,7 +143,7 @@ impl Tap {
         };
         self.story.message(&self.process, &id, outgoing.message.payload(), text);
         let confirmed = matches!(outcome, PublishOutcome::Confirmed(_));
-        self.wire.note(Sent::Published { topic, id, confirmed, at: Instant::now() });
+        self.wire.note(Sent::Published { topic, confirmed, at: Instant::now() });
     }
 }
 
@@ -277,13 +282,12 @@ impl Seen {
             return;
         }
         let places = Wire::lock(&self.places);
-        let of_part = |(part, _): &&(PartId, Position)| *part == commit.part;
-        let delivered: Vec<_> = places.keys().filter(of_part).map(|(_, position)| *position).collect();
         let is_done =
             |at: Position| at < commit.upto || commit.progress.done.iter().any(|(first, last)| *first <= at && at <= *last);
         let done = places.iter().filter(|((part, at), _)| *part == commit.part && is_done(*at)).map(|(_, id)| id.clone());
-        Wire::lock(&self.wire.0.settled).extend(done);
-        self.wire.note(Sent::Committed { upto: commit.upto, delivered });
+        let mut settled = Wire::lock(&self.wire.0.settled);
+        let ids: Vec<_> = done.filter(|id| settled.insert(id.clone())).collect();
+        self.wire.note(Sent::Committed { ids, at: Instant::now() });
     }
 }
 

@@ -1,0 +1,48 @@
+//! D10: a handler that outlives the broker's own deadline is kept alive.
+
+use convoke_core::ErrorKind;
+use convoke_core::broker::LeaseKind;
+
+use crate::act::{Call, on};
+use crate::lab::Lab;
+use crate::note::Note;
+use crate::stop::{CaseResult, Stop, check, check_eq};
+
+pub(super) async fn d10_a_slow_handler_is_kept_alive_with_all_that_waits_behind_it(lab: Lab) -> CaseResult {
+    let takes = match lab.capabilities().await?.lease {
+        LeaseKind::Extendable(term) => term * 3,
+        LeaseKind::Fixed(term) => term * 2 / 3,
+        _ => lab.ms(20_000),
+    };
+    let topic = lab.topic("in");
+    let work = on("work", topic).does(move |call: Call| async move {
+        if call.note.number == 0 {
+            tokio::time::sleep(takes).await;
+        }
+    });
+    let app = lab.process("a").with(work.clone()).start().await?;
+    // Somebody else is there who would get what runs out.
+    let other = lab.process("b").with(work).start().await?;
+    lab.wait(lab.ms(1000)).await;
+    app.publish(topic, &(0..10).map(|number| Note::new("slow", number)).collect::<Vec<_>>()).await?;
+    app.settled().await?;
+    other.settled().await?;
+    lab.calls().each_done_once(0..10)?;
+    check_eq!(lab.calls().len(), 10, "calls");
+    let again: Vec<_> = lab.calls().0.iter().filter(|call| call.deliveries > 1).map(|call| call.number).collect();
+    check!(again.is_empty(), "delivered more than once: {again:?}");
+    lab.calls().first_starts_in_order()
+}
+
+pub(super) async fn d10_where_no_lease_can_be_extended_a_longer_timeout_is_refused(lab: Lab) -> CaseResult {
+    let LeaseKind::Fixed(limit) = lab.capabilities().await?.lease else {
+        return Err(Stop::lacking("the broker declares that leases can be extended, or that there are none"));
+    };
+    let topic = lab.topic("in");
+    let work = on("work", topic).option(|options| options.timeout = Some(limit * 2));
+    match lab.process("a").with(work).try_start().await? {
+        Err(error) if error.kind() == ErrorKind::Configuration => Ok(()),
+        Err(error) => Err(error.into()),
+        Ok(_) => Err(Stop::failed(format!("a timeout of {:?} was not refused, with a lease of {limit:?}", limit * 2))),
+    }
+}

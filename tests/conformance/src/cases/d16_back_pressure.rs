@@ -1,0 +1,52 @@
+//! D16: what is in flight is bounded, and a flood costs no membership.
+
+use convoke_core::broker::Credit;
+
+use crate::act::{Call, on};
+use crate::lab::Lab;
+use crate::note::{Note, notes};
+use crate::stop::{CaseResult, Stop, check};
+use crate::tap::Sent;
+
+pub(super) async fn d16_a_flood_with_a_slow_handler_stays_in_the_broker(lab: Lab) -> CaseResult {
+    let topic = lab.topic("in");
+    let takes = lab.ms(20);
+    let app = lab.process("a").with(on("work", topic).does(move |_| tokio::time::sleep(takes))).start().await?;
+    // While partitions come, each is entitled to its part of half of the limit, whatever the others have already.
+    for most in [512 + 256, 512] {
+        app.forget_most_held();
+        for _ in 0..6 {
+            app.publish(topic, &notes(500, 250)).await?;
+        }
+        lab.wait(lab.ms(500)).await;
+        let status = app.status("work").await?;
+        let backlog = status.lag.and_then(|lag| lag.backlog).unwrap_or(0);
+        check!(backlog >= 500, "the backlog is not in the broker: {status:?}");
+        app.settled().await?;
+        let (held, _) = app.most_held();
+        check!(held <= most, "{held} messages were in flight, and {most} may be");
+        check!(held >= 64, "only {held} messages were in flight: it is hardly a flood");
+    }
+    app.was_never_dispossessed()?;
+    check!(lab.calls().len() == 6000, "{} calls for 6000 messages", lab.calls().len());
+    Ok(())
+}
+
+pub(super) async fn d16_bytes_in_flight_are_bounded_too(lab: Lab) -> CaseResult {
+    if lab.capabilities().await?.credit == Credit::Messages {
+        return Err(Stop::lacking("the broker declares that its credit counts messages only"));
+    }
+    let topic = lab.topic("in");
+    let (takes, limit, size) = (lab.ms(20), 128 * 1024, 8 * 1024);
+    let work = on("work", topic).does(move |_: Call| tokio::time::sleep(takes));
+    let app = lab.process("a").with(work).configure(move |app| app.in_flight(512, limit)).start().await?;
+    let large: Vec<_> = (0..300).map(|number| Note::new(format!("k{}", number % 50), number).padded(size)).collect();
+    app.publish(topic, &large).await?;
+    app.settled().await?;
+    let parts = lab.wire().sent().iter().filter(|sent| matches!(sent, Sent::Owned { assigned: true, .. })).count();
+    // The last message that a partition is given may go over what was granted.
+    let most = limit + (parts * (size + 1024)) as u64;
+    let (_, bytes) = app.most_held();
+    check!(bytes.unsigned_abs() <= most, "{bytes} bytes were in flight, and {most} may be");
+    lab.calls().each_done_once(0..300)
+}

@@ -1,0 +1,114 @@
+//! D18: stopping.
+
+use convoke_core::BoxError;
+use tokio::time::Instant;
+
+use crate::act::{Call, on};
+use crate::calls::How;
+use crate::lab::Lab;
+use crate::note::{Note, notes};
+use crate::stop::{CaseResult, check, check_eq};
+
+pub(super) async fn d18_a_drain_finishes_what_runs_and_gives_back_the_rest(lab: Lab) -> CaseResult {
+    let topic = lab.topic("in");
+    let takes = lab.ms(1000);
+    let work = on("work", topic).concurrency(4).does(move |_| tokio::time::sleep(takes));
+    let app = lab.process("1").with(work.clone()).start().await?;
+    app.publish(topic, &notes(20, 10)).await?;
+    lab.until("four run", || lab.calls().len() == 4).await?;
+    lab.wait(lab.ms(300)).await;
+    let report = app.drain().await?;
+    check!(report.took >= lab.ms(400) && report.took <= lab.ms(1000) + lab.slack() * 4, "it took {:?}", report.took);
+    check_eq!(lab.calls().that(How::Done).len(), 4, "what ran and is done");
+    let app = lab.process("2").with(work).start().await?;
+    app.settled().await?;
+    lab.calls().each_done_once(0..20)?;
+    let firsts = lab.calls().0.iter().filter(|call| call.attempt != 1).count();
+    check_eq!(firsts, 0, "calls that count as repeated attempts");
+    lab.calls().first_starts_in_order()
+}
+
+pub(super) async fn d18_clean_stops_one_after_the_other_repeat_nothing_and_lose_nothing(lab: Lab) -> CaseResult {
+    let topic = lab.topic("in");
+    let of_lab = lab.clone();
+    let work = on("work", topic).concurrency(4).does(move |call: Call| tokio::time::sleep(of_lab.ms(call.note.number % 40)));
+    let mut app = lab.process("0").with(work.clone()).start().await?;
+    app.publish(topic, &notes(120, 9)).await?;
+    for (life, after) in [("1", 0), ("2", 37), ("3", 5), ("4", 101), ("5", 60)] {
+        lab.wait(lab.ms(after)).await;
+        app.drain().await?;
+        app = lab.process(life).with(work.clone()).start().await?;
+    }
+    app.settled().await?;
+    app.drain().await?;
+    lab.calls().each_done_once(0..120)?;
+    check_eq!(lab.calls().len(), 120, "calls");
+    lab.calls().first_starts_in_order()
+}
+
+pub(super) async fn d18_at_the_deadline_what_still_runs_is_cancelled_and_delivered_again(lab: Lab) -> CaseResult {
+    let topic = lab.topic("in");
+    let (within, of_lab) = (lab.ms(2000), lab.clone());
+    let work = on("work", topic).does(move |call: Call| {
+        let first = call.note.number == 1 && !of_lab.calls().0.iter().any(|other| other.process == "2");
+        tokio::time::sleep(of_lab.ms(if first { 60_000 } else { 100 }))
+    });
+    let app = lab.process("1").with(work.clone()).configure(move |app| app.drain_within(within)).start().await?;
+    app.publish(topic, &[Note::new("a", 0), Note::new("b", 1), Note::new("b", 2)]).await?;
+    lab.until("both run", || lab.calls().len() == 2).await?;
+    let report = app.drain_somehow().await;
+    check_eq!((report.clean, report.cancelled, report.unsettled), (false, 1, 0), "(clean, cancelled, unsettled)");
+    check!(report.took >= within - lab.ms(50) && report.took <= within + lab.ms(2500), "it took {:?}", report.took);
+    let app = lab.process("2").with(work).start().await?;
+    app.settled().await?;
+    lab.calls().each_done_once(0..3)?;
+    check_eq!(lab.calls().of_process("2").attempts(), [1, 1], "attempts after it: a cancelled one has not failed");
+    Ok(())
+}
+
+pub(super) async fn d18_an_abort_ends_at_once_and_what_ran_is_delivered_again(lab: Lab) -> CaseResult {
+    let topic = lab.topic("in");
+    let of_lab = lab.clone();
+    let work = on("work", topic).concurrency(4).does(move |_| {
+        let again = of_lab.calls().0.iter().any(|other| other.process == "2");
+        tokio::time::sleep(of_lab.ms(if again { 10 } else { 60_000 }))
+    });
+    let app = lab.process("1").with(work.clone()).start().await?;
+    app.publish(topic, &notes(8, 8)).await?;
+    lab.until("four run", || lab.calls().len() == 4).await?;
+    let begun = Instant::now();
+    app.handle().abort();
+    let report = app.drain_somehow().await;
+    check!(!report.clean && report.cancelled == 4, "{report:?}");
+    check!(begun.elapsed() <= lab.ms(1000) + lab.slack(), "it took {:?}", begun.elapsed());
+    let app = lab.process("2").with(work).start().await?;
+    app.settled().await?;
+    lab.calls().each_done_once(0..8)?;
+    check!(lab.calls().attempts().iter().all(|attempt| *attempt == 1), "a cancelled attempt counts as failed");
+    Ok(())
+}
+
+pub(super) async fn d18_what_a_drain_gave_back_does_not_come_and_go_while_it_waits(lab: Lab) -> CaseResult {
+    let topic = lab.topic("in");
+    let (takes, delay) = (lab.ms(10_000), lab.ms(60_000));
+    let work = on("work", topic).concurrency(2).retry(3, delay, delay).does(move |call: Call| async move {
+        if call.note.key == "fails" {
+            return Err(BoxError::from("it waits for a retry"));
+        }
+        tokio::time::sleep(takes).await;
+        Ok(())
+    });
+    let app = lab.process("1").with(work.clone()).start().await?;
+    app.publish(topic, &[Note::new("fails", 0)]).await?;
+    lab.until("one waits", || lab.calls().that(How::Failed).len() == 1).await?;
+    app.publish(topic, &(1..20).map(|number| Note::new(format!("k{number}"), number)).collect::<Vec<_>>()).await?;
+    lab.until("two run, and one waits", || lab.calls().len() == 3).await?;
+    app.drain().await?;
+    let sent = lab.wire().sent();
+    let back = sent
+        .iter()
+        .filter(|sent| matches!(sent, crate::tap::Sent::Settled { settle: convoke_core::broker::Settle::Nack { .. }, .. }));
+    let back = back.count();
+    check!(back <= 2 * 18, "18 messages were to be given back, and {back} times one was");
+    Ok(())
+}
