@@ -17,9 +17,6 @@ const LONG: [(&str, &str); 3] = [
     ("core/runtime/src/driver/mod.rs", "the driver's turn: its invariants hold between these functions"),
 ];
 
-/// Test programs, which are as long as what they simulate.
-const NOT_COUNTED: [&str; 1] = ["tests/simulation"];
-
 /// What a floor of the house may stand on.
 struct Floor {
     /// The crates of the workspace that it may depend on.
@@ -179,7 +176,7 @@ fn a_default_build_needs_nothing_but_rust() {
 #[test]
 fn source_files_are_short() {
     let mut files = Vec::new();
-    for package in packages().iter().filter(|package| !NOT_COUNTED.contains(&package.folder.as_str())) {
+    for package in packages() {
         rust_files(&root().join(&package.folder).join("src"), &mut files);
     }
     assert!(files.len() > 50, "{files:?}");
