@@ -12,5 +12,5 @@ mod world;
 pub use oracle::{Oracle, Violation};
 pub use rng::Rng;
 pub use sabotage::Sabotage;
-pub use stats::Stats;
+pub use stats::{Reached, Stats};
 pub use world::{Failure, Report, run};

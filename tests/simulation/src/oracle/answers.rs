@@ -5,7 +5,7 @@ use convoke_engine::{Answer, End, Published, Slot, Time, Verdict};
 
 use super::Oracle;
 use super::state::Publish;
-use crate::stats::Stats;
+use crate::stats::{Reached, Stats};
 
 impl Oracle {
     pub(super) fn finished(
@@ -27,7 +27,7 @@ impl Oracle {
             held.running = false;
             held.verdict = Some(verdict);
             if held.lost {
-                stats.count("fenced > free");
+                stats.count(Reached::FencedToFree);
             } else {
                 acked |= matches!(verdict, Verdict::Ack | Verdict::Drop);
                 live.push(verdict);
@@ -74,25 +74,27 @@ impl Oracle {
                     held.attempts += 1;
                     if held.attempts >= route.retry.attempts {
                         held.dying = true;
-                        stats.count("running > exhausted");
+                        stats.count(Reached::RunningToExhausted);
                     } else {
                         let exponent = (held.attempts - 1).min(20);
                         let delay = after.unwrap_or((route.retry.min * (1 << exponent)).min(route.retry.max));
                         held.not_before = now.after(delay);
                         held.holds = holds && !behind;
-                        stats.count(if holds { "running > waiting, held" } else { "running > waiting, passed" });
+                        stats.count(if holds { Reached::RunningToWaitingHeld } else { Reached::RunningToWaitingPassed });
                     }
                 }
-                Verdict::Ack | Verdict::Drop | Verdict::Dead(_) if behind => stats.count("running > queued, behind a failed one"),
+                Verdict::Ack | Verdict::Drop | Verdict::Dead(_) if behind => {
+                    stats.count(Reached::RunningToQueuedBehindAFailedOne)
+                }
                 Verdict::Ack | Verdict::Drop if refused => held.dying = true,
                 Verdict::Ack => held.end = Some(End::Acked),
                 Verdict::Drop => held.end = Some(End::Dropped),
                 Verdict::Dead(_) => {
                     held.dying = true;
-                    stats.count("running > given up");
+                    stats.count(Reached::RunningToGivenUp);
                 }
-                Verdict::Unavailable => stats.count("running > queued, unavailable"),
-                Verdict::NotTaken => stats.count("running > queued, not taken"),
+                Verdict::Unavailable => stats.count(Reached::RunningToQueuedUnavailable),
+                Verdict::NotTaken => stats.count(Reached::RunningToQueuedNotTaken),
             }
             if matches!(verdict, Verdict::Failed { .. } | Verdict::Unavailable | Verdict::NotTaken) {
                 failed.extend(held.meta.lane);
@@ -104,26 +106,26 @@ impl Oracle {
         let Ok((i, held)) = self.held(slot) else { return };
         let Some(publish) = held.publish.take() else { return };
         if held.lost && !held.owes {
-            stats.count("lost publishing > free");
+            stats.count(Reached::LostPublishingToFree);
             return;
         }
         match (publish, result) {
-            (_, Published::Again) => stats.count("publishing > again"),
+            (_, Published::Again) => stats.count(Reached::PublishingToAgain),
             (Publish::Returned, result) => {
-                stats.count("publishing returned > judged");
+                stats.count(Reached::PublishingReturnedToJudged);
                 let members = self.members(i);
                 self.judge(now, &members, result == Published::Refused, stats);
             }
             (Publish::Dead, Published::Confirmed) => {
                 held.end = Some(End::Dead);
-                stats.count("publishing dead > confirmed");
+                stats.count(Reached::PublishingDeadToConfirmed);
             }
             (Publish::Retry, Published::Confirmed) => {
                 held.end = Some(End::Retried);
-                stats.count("publishing retry > confirmed");
+                stats.count(Reached::PublishingRetryToConfirmed);
             }
-            (Publish::Dead, Published::Refused) => stats.count("publishing dead > stuck"),
-            (Publish::Retry, Published::Refused) => stats.count("publishing retry > waiting"),
+            (Publish::Dead, Published::Refused) => stats.count(Reached::PublishingDeadToStuck),
+            (Publish::Retry, Published::Refused) => stats.count(Reached::PublishingRetryToWaiting),
         }
     }
 
@@ -132,7 +134,7 @@ impl Oracle {
         match settle {
             Settle::Extend => {
                 if answer == Answer::Stale {
-                    stats.count("extension > stale");
+                    stats.count(Reached::ExtensionToStale);
                 }
                 held.extends = held.extends.saturating_sub(1);
                 if held.outdated > 0 {
@@ -148,10 +150,10 @@ impl Oracle {
                 if answer == Answer::Applied {
                     held.marked = true;
                     held.deaths = deaths;
-                    stats.count("marking > marked");
+                    stats.count(Reached::MarkingToMarked);
                 } else if self.alone == Some(i) {
                     self.alone = None;
-                    stats.count("marking > failed");
+                    stats.count(Reached::MarkingToFailed);
                 }
             }
             _ => {
@@ -162,10 +164,14 @@ impl Oracle {
                             Settle::Ack => held.end,
                             _ => Some(End::Returned),
                         };
-                        stats.count(if settle == Settle::Ack { "settling > acknowledged" } else { "settling > given back" });
+                        stats.count(if settle == Settle::Ack {
+                            Reached::SettlingToAcknowledged
+                        } else {
+                            Reached::SettlingToGivenBack
+                        });
                     }
-                    Answer::Stale => stats.count("settling > stale"),
-                    Answer::Failed => stats.count("settling > again"),
+                    Answer::Stale => stats.count(Reached::SettlingToStale),
+                    Answer::Failed => stats.count(Reached::SettlingToAgain),
                 }
             }
         }

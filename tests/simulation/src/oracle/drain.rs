@@ -6,7 +6,7 @@ use convoke_core::DeadReason;
 use convoke_engine::{Slot, Time, Verdict};
 
 use super::{Checked, Oracle};
-use crate::stats::Stats;
+use crate::stats::{Reached, Stats};
 
 impl Oracle {
     pub(super) fn revoking(&mut self, p: usize, epoch: u64, by: Time) {
@@ -34,7 +34,7 @@ impl Oracle {
                 held.lost = true;
             }
         }
-        stats.count(if late { "revoked late" } else { "revoked" });
+        stats.count(if late { Reached::RevokedLate } else { Reached::Revoked });
         Ok(())
     }
 
@@ -42,7 +42,7 @@ impl Oracle {
         ensure!(13, self.draining.is_some(), "Drained for no reason");
         ensure!(1, self.slots.iter().all(Option::is_none), "Drained, but something is held");
         self.drained = true;
-        stats.count(if last_words { "drained late" } else { "drained" });
+        stats.count(if last_words { Reached::DrainedLate } else { Reached::Drained });
         Ok(())
     }
 
@@ -59,7 +59,7 @@ impl Oracle {
             });
         let late = self.config.routes[route].timeout.is_some_and(|timeout| began.after(timeout) <= now);
         ensure!(13, late || over, "{slot:?} is cancelled for no reason");
-        stats.count(if over { "running > cancelled" } else { "running > timed out" });
+        stats.count(if over { Reached::RunningToCancelled } else { Reached::RunningToTimedOut });
         let failed = Verdict::Failed { after: None, reason: DeadReason::Timeout };
         let verdict = if over { Verdict::NotTaken } else { failed };
         self.finished(now, slot, &vec![verdict; members.len()], false, !over, stats);

@@ -1,8 +1,7 @@
 //! What is lost: no more is published or settled of it.
 
-use crate::stats::Stats;
-
 use super::Oracle;
+use crate::stats::{Reached, Stats};
 
 impl Oracle {
     pub(super) fn lost(&mut self, p: usize, epoch: u64, stats: &mut Stats) {
@@ -18,15 +17,17 @@ impl Oracle {
             if held.part == p && held.epoch == epoch && !held.lost {
                 held.lost = true;
                 stats.count(if held.running {
-                    "running > fenced"
+                    Reached::RunningToFenced
                 } else if held.publish.is_some() || held.owes {
-                    "publishing > lost"
+                    Reached::PublishingToLost
                 } else if held.settling.is_some() {
-                    "settling > lost"
+                    Reached::SettlingToLost
+                } else if held.marking {
+                    Reached::MarkingToLost
                 } else if held.started {
-                    "waiting > lost"
+                    Reached::WaitingToLost
                 } else {
-                    "queued > lost"
+                    Reached::QueuedToLost
                 });
             }
         }

@@ -4,9 +4,19 @@ use convoke_core::broker::Resume;
 use convoke_engine::{End, Meta, Time};
 
 use super::{Held, Oracle, Share, offset};
-use crate::stats::Stats;
+use crate::stats::{Reached, Stats};
 
 impl Oracle {
+    pub(super) fn renewed(&mut self, now: Time, p: usize, epoch: u64, until: Time, stats: &mut Stats) {
+        let share = &mut self.shares[p];
+        if share.ours && share.epoch == epoch {
+            if share.until.is_some_and(|until| until <= now) {
+                stats.count(Reached::Renewed);
+            }
+            share.until = Some(until);
+        }
+    }
+
     pub(super) fn assigned(&mut self, p: usize, epoch: u64, until: Option<Time>, resume: &Resume, stats: &mut Stats) {
         if self.shares[p].ours {
             self.lose_all(p, stats);

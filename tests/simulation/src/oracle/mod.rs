@@ -7,7 +7,7 @@ use convoke_core::broker::SettleBy;
 use convoke_core::{OnRetry, Position};
 use convoke_engine::{Config, In, Slot, Time};
 
-use crate::stats::Stats;
+use crate::stats::{Reached, Stats};
 
 /// Fails with the number of an invariant unless it holds.
 macro_rules! ensure {
@@ -115,12 +115,7 @@ impl Oracle {
     pub fn input(&mut self, now: Time, input: &In<'_>, stats: &mut Stats) {
         match *input {
             In::Assigned { part, epoch, until, resume } => self.assigned(part.0 as usize, epoch.0, until, resume, stats),
-            In::Renewed { part, epoch, until } => {
-                let share = &mut self.shares[part.0 as usize];
-                if share.ours && share.epoch == epoch.0 {
-                    share.until = Some(until);
-                }
-            }
+            In::Renewed { part, epoch, until } => self.renewed(now, part.0 as usize, epoch.0, until, stats),
             In::Delivered { part, epoch, metas } => {
                 for meta in metas {
                     self.delivered(now, part.0 as usize, epoch.0, *meta);
@@ -131,13 +126,22 @@ impl Oracle {
             In::Finished { slot, verdicts, returned } => self.finished(now, slot, verdicts, returned, true, stats),
             In::Published { slot, result } => self.published(now, slot, result, stats),
             In::Settled { slot, settle, answer } => self.settled(now, slot, settle, answer, stats),
-            In::Ready { route } => self.handlers[route.0 as usize].blocked = Time(0),
+            In::Ready { route } => {
+                let handler = &mut self.handlers[route.0 as usize];
+                if std::mem::replace(&mut handler.blocked, Time(0)) > now {
+                    stats.count(Reached::ReadyAgain);
+                }
+            }
             In::Pause { route } => self.handlers[route.0 as usize].paused = true,
-            In::Resume { route } => self.handlers[route.0 as usize].paused = false,
+            In::Resume { route } => {
+                if std::mem::replace(&mut self.handlers[route.0 as usize].paused, false) {
+                    stats.count(Reached::Resumed);
+                }
+            }
             In::Resize { route, concurrency } => self.handlers[route.0 as usize].concurrency = concurrency.max(1),
             In::Drain { by } => self.draining = Some(by),
             In::Abort => self.abort(now),
-            In::Committed { part, epoch, answer } => self.mark_committed(part.0 as usize, epoch.0, answer, stats),
+            In::Committed { part, epoch, answer } => self.committed(part.0 as usize, epoch.0, answer, stats),
             In::Tick => {}
         }
     }

@@ -1,10 +1,10 @@
 //! What the engine puts out, one thing after another.
 
 use convoke_core::broker::Commit;
-use convoke_engine::{Note, Out, Slot, Time};
+use convoke_engine::{Cap, Note, Out, Slot, Time};
 
 use super::{Checked, Oracle};
-use crate::stats::Stats;
+use crate::stats::{Reached, Stats};
 
 impl Oracle {
     /// Checks the outputs of a step.
@@ -49,10 +49,11 @@ impl Oracle {
                     } else {
                         commits.push(part.0);
                     }
-                    stats.count("commit");
+                    stats.count(Reached::Commit);
                 }
                 Out::Grant { part, epoch, messages, bytes } => {
                     self.granted(part.0 as usize, epoch.0, i64::from(messages), bytes as i64)?;
+                    stats.count(Reached::Grant);
                 }
                 Out::Revoked { part, epoch } => self.revoked(now, part.0 as usize, epoch.0, stats)?,
                 Out::Swap { held, new } => self.swapped(held, new, stats)?,
@@ -78,7 +79,7 @@ impl Oracle {
         );
         old.outdated = old.extends;
         self.held(new)?.1.repeat = true;
-        stats.count("swap");
+        stats.count(Reached::Swap);
         Ok(())
     }
 
@@ -89,16 +90,17 @@ impl Oracle {
                 ensure!(12, probe > now || self.config.probe.0.is_zero(), "a probe at once");
                 handler.probe = Some(probe);
                 handler.blocked = Time(0);
-                stats.count("suspended");
+                stats.count(Reached::Suspended);
             }
             Note::Restored { route } => {
                 self.handlers[route.0 as usize].probe = None;
-                stats.count("restored");
+                stats.count(Reached::Restored);
             }
             Note::Alone { slot } => self.singled_out(slot, stats)?,
-            Note::Full { .. } => stats.count("full"),
-            Note::Expired { .. } => stats.count("expired"),
-            Note::Stuck { .. } => stats.count("stuck"),
+            Note::Full { cap: Cap::Backlog, .. } => stats.count(Reached::FullBacklog),
+            Note::Full { cap: Cap::Ahead, .. } => stats.count(Reached::FullAhead),
+            Note::Expired { .. } => stats.count(Reached::Expired),
+            Note::Stuck { .. } => stats.count(Reached::Stuck),
             _ => {}
         }
         Ok(())

@@ -8,7 +8,7 @@ use convoke_engine::{End, Slot, Time};
 
 use super::state::Publish;
 use super::{Checked, Oracle, offset};
-use crate::stats::Stats;
+use crate::stats::{Reached, Stats};
 
 impl Oracle {
     pub(super) fn publish_returned(&mut self, slot: Slot, stats: &mut Stats) -> Checked {
@@ -17,7 +17,7 @@ impl Oracle {
         ensure!(7, held.owes && held.publish.is_none(), "nothing of {slot:?} is to be published");
         ensure!(15, batched || !held.lost, "{slot:?} is lost, but what it returned is published");
         held.publish = Some(Publish::Returned);
-        stats.count("running > publishing returned");
+        stats.count(Reached::RunningToPublishingReturned);
         Ok(())
     }
 
@@ -29,7 +29,7 @@ impl Oracle {
         ensure!(5, now.after(delay) >= held.not_before, "{slot:?} would come back too early");
         ensure!(6, attempts == held.attempts, "{slot:?}: {attempts} attempts");
         held.publish = Some(Publish::Retry);
-        stats.count("running > publishing retry");
+        stats.count(Reached::RunningToPublishingRetry);
         Ok(())
     }
 
@@ -40,14 +40,14 @@ impl Oracle {
         ensure!(7, !held.running && held.publish.is_none() && held.end.is_none(), "{slot:?} is not to be given up now");
         if reason == DeadReason::TooManyDeliveries {
             ensure!(14, held.suspect && limit > 0 && held.deaths >= limit, "{slot:?} has died {} times", held.deaths);
-            stats.count("queued > dead, too many deliveries");
+            stats.count(Reached::QueuedToDeadTooManyDeliveries);
         } else {
             ensure!(7, held.dying || held.meta.dead.is_some(), "{slot:?} is given up for no reason");
         }
         ensure!(6, attempts == held.attempts, "{slot:?}: {attempts} attempts");
         held.publish = Some(Publish::Dead);
         held.dying = true;
-        stats.count("publishing dead");
+        stats.count(Reached::PublishingDead);
         let (lane, part, position, epoch) = (held.meta.lane, held.part, held.meta.position, held.epoch);
         for other in self.slots.iter().flatten() {
             let earlier = lane.is_some()
@@ -86,7 +86,7 @@ impl Oracle {
                 ensure!(7, held.end.is_some() && !held.running && held.publish.is_none(), "{slot:?} is acknowledged too early");
                 ensure!(7, held.settling.is_none(), "{slot:?} is settled twice");
                 held.settling = Some(settle);
-                stats.count("settling");
+                stats.count(Reached::Settling);
             }
             Settle::Nack { delay, attempts, hold } => {
                 ensure!(7, !held.running && held.publish.is_none() && held.end.is_none(), "{slot:?} is given back too early");
@@ -99,25 +99,25 @@ impl Oracle {
                 held.settling = Some(settle);
                 held.given_back = true;
                 held.owes = false;
-                stats.count("giving back");
+                stats.count(Reached::GivingBack);
             }
             Settle::Extend => {
                 ensure!(10, held.settling.is_none(), "{slot:?} is extended while it is settled");
                 held.extended = now;
                 held.extends += 1;
-                stats.count("extension");
+                stats.count(Reached::Extension);
             }
             Settle::Mark { deaths } if held.marked => {
                 ensure!(14, !held.running && deaths + 1 == held.deaths, "the mark of {slot:?} is taken back too early");
                 held.marked = false;
                 held.deaths = deaths;
-                stats.count("alone > innocent");
+                stats.count(Reached::AloneToInnocent);
             }
             Settle::Mark { deaths } => {
                 ensure!(14, alone == Some(i) && !running, "{slot:?} is marked, but is not alone");
                 ensure!(14, deaths == held.deaths + 1, "{slot:?} has died {} times", held.deaths);
                 held.marking = true;
-                stats.count("ready > marking");
+                stats.count(Reached::ReadyToMarking);
             }
             _ => {}
         }
@@ -158,15 +158,15 @@ impl Oracle {
             }
         }
         stats.count(match end {
-            End::Acked => "free: acked",
-            End::Dropped => "free: dropped",
-            End::Skipped => "free: skipped",
-            End::Dead => "free: dead",
-            End::Retried => "free: retried",
-            End::Returned if queued => "free: returned untried",
-            End::Returned => "free: returned",
-            End::Lost => "free: lost",
-            End::Duplicate => "free: duplicate",
+            End::Acked => Reached::FreeAcked,
+            End::Dropped => Reached::FreeDropped,
+            End::Skipped => Reached::FreeSkipped,
+            End::Dead => Reached::FreeDead,
+            End::Retried => Reached::FreeRetried,
+            End::Returned if queued => Reached::FreeReturnedUntried,
+            End::Returned => Reached::FreeReturned,
+            End::Lost => Reached::FreeLost,
+            End::Duplicate => Reached::FreeDuplicate,
         });
         Ok(())
     }

@@ -3,7 +3,7 @@
 use convoke_engine::{RouteId, Slot, Time};
 
 use super::{Checked, Held, Oracle};
-use crate::stats::Stats;
+use crate::stats::{Reached, Stats};
 
 impl Oracle {
     pub(super) fn start_batch(&mut self, now: Time, slot: Slot, members: &[Slot], stats: &mut Stats) -> Checked {
@@ -13,6 +13,9 @@ impl Oracle {
             indices.push(self.held(member)?.0);
         }
         self.start(now, &indices, stats)?;
+        if indices.len() > 1 {
+            stats.count(Reached::Batch);
+        }
         self.batches.push(indices.clone());
         for i in indices {
             if let Some(held) = self.slots[i].as_mut() {
@@ -57,11 +60,11 @@ impl Oracle {
         for &i in indices {
             if let Some(held) = self.slots[i].as_mut() {
                 stats.count(if !held.started {
-                    "ready > running"
+                    Reached::ReadyToRunning
                 } else if held.holds {
-                    "waiting, held > running"
+                    Reached::WaitingHeldToRunning
                 } else {
-                    "put back > running"
+                    Reached::PutBackToRunning
                 });
                 held.running = true;
                 held.started = true;
@@ -84,7 +87,7 @@ impl Oracle {
         if let Some(probe) = handler.probe {
             ensure!(12, probe <= now && !handler.probing && indices.len() == 1, "a start on a suspended route");
             handler.probing = true;
-            stats.count("probe");
+            stats.count(Reached::Probe);
         }
         handler.running += 1;
         Ok(())

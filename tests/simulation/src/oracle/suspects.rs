@@ -3,7 +3,7 @@
 use convoke_engine::{Answer, Slot};
 
 use super::{Checked, Held, Oracle, Violation};
-use crate::stats::Stats;
+use crate::stats::{Reached, Stats};
 
 impl Oracle {
     /// A suspect is about to be tried.
@@ -12,7 +12,7 @@ impl Oracle {
         let (i, held) = self.held(slot)?;
         ensure!(14, !running && held.suspect, "{slot:?} is about to be tried alone, but is not");
         self.alone = Some(i);
-        stats.count("alone");
+        stats.count(Reached::Alone);
         Ok(())
     }
 
@@ -29,19 +29,24 @@ impl Oracle {
         Ok(Some(i))
     }
 
-    /// The commit that has the mark of a suspect is answered.
-    pub(super) fn mark_committed(&mut self, p: usize, epoch: u64, answer: Answer, stats: &mut Stats) {
+    /// A commit is answered, and the mark of a suspect with it.
+    pub(super) fn committed(&mut self, p: usize, epoch: u64, answer: Answer, stats: &mut Stats) {
+        stats.count(match answer {
+            Answer::Applied => Reached::CommitToKept,
+            Answer::Failed => Reached::CommitToAgain,
+            Answer::Stale => Reached::CommitToStale,
+        });
         let sent = |held: &Held| held.part == p && held.epoch == epoch;
         if let Some(i) = self.mark_sent.take_if(|i| self.slots[*i].as_ref().is_some_and(sent))
             && self.alone == Some(i)
         {
             if answer == Answer::Applied {
-                stats.count("marking > marked by commit");
+                stats.count(Reached::MarkingToMarkedByCommit);
                 if let Some(held) = self.slots[i].as_mut() {
                     held.marked = true;
                 }
             } else {
-                stats.count("marking > failed");
+                stats.count(Reached::MarkingToFailed);
                 self.alone = None;
             }
         }

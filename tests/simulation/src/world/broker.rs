@@ -6,7 +6,7 @@ use convoke_engine::{Answer, In, Meta, Slot, Time};
 
 use super::driver::Body;
 use super::{Lived, PARTS, World};
-use crate::Violation;
+use crate::{Reached, Violation};
 
 /// A message at the broker.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ impl World {
             let next = if watermark {
                 let again = log.cursor > log.begin && self.rng.chance(3);
                 if again {
-                    self.stats.count("fault: redelivery");
+                    self.stats.count(Reached::FaultRedelivery);
                     Some(log.begin + self.rng.below((log.cursor - log.begin) as u64) as usize)
                 } else {
                     (log.cursor < log.kept.len()).then_some(log.cursor)

@@ -5,6 +5,7 @@ use convoke_core::{Epoch, PartId};
 use convoke_engine::{Answer, In, Out, Published, Slot};
 
 use super::{Lived, World};
+use crate::Reached;
 
 /// What the driver knows of a slot.
 #[derive(Debug, Clone, Copy, Default)]
@@ -92,7 +93,7 @@ impl World {
         match self.ops.remove(k) {
             Op::Settle { slot, body, settle } => {
                 let answer = if fault {
-                    self.stats.count("fault: settlement without an answer");
+                    self.stats.count(Reached::FaultSettlementWithoutAnAnswer);
                     if self.rng.chance(50) {
                         self.apply(body, settle);
                     }
@@ -106,11 +107,11 @@ impl World {
                 let result = match (fault, self.rng.chance(65)) {
                     (false, _) => Published::Confirmed,
                     (true, true) => {
-                        self.stats.count("fault: publish refused");
+                        self.stats.count(Reached::FaultPublishRefused);
                         Published::Refused
                     }
                     (true, false) => {
-                        self.stats.count("fault: publish without an answer");
+                        self.stats.count(Reached::FaultPublishWithoutAnAnswer);
                         Published::Again
                     }
                 };
@@ -118,7 +119,7 @@ impl World {
             }
             Op::Commit { part, epoch, commit } => {
                 let answer = if fault {
-                    self.stats.count("fault: commit without an answer");
+                    self.stats.count(Reached::FaultCommitWithoutAnAnswer);
                     if self.rng.chance(50) {
                         self.keep(part, epoch, commit);
                     }

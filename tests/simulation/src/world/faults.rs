@@ -5,7 +5,7 @@ use convoke_core::{Epoch, PartId};
 use convoke_engine::{Answer, Engine, In, Published, Slot, Time, Verdict};
 
 use super::{Lived, PARTS, World};
-use crate::{Oracle, Violation};
+use crate::{Oracle, Reached, Violation};
 
 impl World {
     /// The broker thinks that a consumer is dead, and delivers again.
@@ -16,7 +16,7 @@ impl World {
         let p = self.rng.below(PARTS as u64) as usize;
         let held: Vec<_> = (0..self.logs[p].kept.len()).filter(|&k| self.logs[p].kept[k].out.is_some()).collect();
         if !held.is_empty() {
-            self.stats.count("fault: lease lost");
+            self.stats.count(Reached::FaultLeaseLost);
             let k = self.rng.pick(&held);
             self.logs[p].kept[k].out = None;
         }
@@ -28,7 +28,7 @@ impl World {
         let Some(wake) = self.engine.next_wake().filter(|&wake| wake > self.now) else { return Ok(()) };
         let between = Time(self.now.0 + self.rng.below(wake.0 - self.now.0));
         self.now = between;
-        self.stats.count("early tick");
+        self.stats.count(Reached::EarlyTick);
         let mut out = Vec::new();
         self.engine.step(between, In::Tick, &mut out);
         if !out.is_empty() || self.engine.next_wake() != Some(wake) {
@@ -43,7 +43,7 @@ impl World {
         if places.is_empty() {
             return Ok(());
         }
-        self.stats.count("fault: outdated input");
+        self.stats.count(Reached::FaultOutdatedInput);
         let k = self.rng.pick(&places);
         let slot = Slot { index: k as u32, generation: self.bodies[k].generation - 1 };
         let mut out = Vec::new();
@@ -63,7 +63,7 @@ impl World {
     /// Another process takes over, after a crash or a drain.
     pub(super) fn restart(&mut self, crash: bool) -> Lived {
         if crash {
-            self.stats.count("fault: crash");
+            self.stats.count(Reached::FaultCrash);
         }
         self.settle_some(None);
         for p in 0..PARTS {

@@ -4,6 +4,7 @@ use convoke_core::DeadReason;
 use convoke_engine::{In, Verdict};
 
 use super::{Lived, World, ms};
+use crate::Reached;
 
 impl World {
     fn verdict(&mut self) -> Verdict {
@@ -43,7 +44,7 @@ impl World {
         let route = self.route();
         self.paused[route.0 as usize] = paused;
         if paused {
-            self.stats.count("fault: pause");
+            self.stats.count(Reached::FaultPause);
         }
         self.feed(if paused { In::Pause { route } } else { In::Resume { route } })
     }

@@ -6,7 +6,7 @@ use convoke_core::PartId;
 use convoke_core::broker::SettleBy;
 use convoke_engine::{Config, Engine, In, RouteId, Slot, Time, Verdict};
 
-use crate::{Oracle, Rng, Sabotage, Stats, Violation};
+use crate::{Oracle, Reached, Rng, Sabotage, Stats, Violation};
 
 mod broker;
 mod config;
@@ -21,7 +21,8 @@ use broker::Log;
 use driver::{Body, Op};
 
 const PARTS: usize = 3;
-const EVENTS: u64 = 220;
+/// How many inputs there are before the world heals.
+const EVENTS: u64 = 200;
 
 /// What a trace came to.
 #[derive(Debug)]
@@ -122,7 +123,7 @@ impl World {
     }
 
     fn live(&mut self) -> Lived {
-        for _ in 0..EVENTS {
+        while self.inputs < EVENTS {
             self.happen()?;
         }
         self.heal()
@@ -144,7 +145,7 @@ impl World {
             945..953 => self.pause(true),
             953..963 => self.pause(false),
             963..969 => {
-                self.stats.count("fault: resize");
+                self.stats.count(Reached::FaultResize);
                 let (route, concurrency) = (self.route(), self.rng.below(4) as u32);
                 self.feed(In::Resize { route, concurrency })
             }
@@ -154,13 +155,13 @@ impl World {
             }
             975..981 => self.lease_lost(),
             981..983 => {
-                self.stats.count("fault: drain");
+                self.stats.count(Reached::FaultDrain);
                 self.draining = true;
                 let by = self.now.after(ms(self.rng.pick(&[0, 20, 100, 500])));
                 self.feed(In::Drain { by })
             }
             983..984 => {
-                self.stats.count("fault: abort");
+                self.stats.count(Reached::FaultAbort);
                 self.draining = true;
                 self.feed(In::Abort)
             }

@@ -5,6 +5,7 @@ use convoke_core::{Epoch, PartId};
 use convoke_engine::{In, Time};
 
 use super::{Lived, PARTS, World, ms};
+use crate::Reached;
 
 impl World {
     /// The broker takes back what was revoked, when the time is over.
@@ -28,7 +29,7 @@ impl World {
             if !self.rng.chance(8) {
                 return Ok(());
             }
-            self.stats.count("fault: assigned without a loss");
+            self.stats.count(Reached::FaultAssignedWithoutALoss);
             self.end(p, true);
         }
         let until = if self.rng.chance(40) { Some(self.now.after(ms(20 + self.rng.below(300)))) } else { None };
@@ -49,7 +50,7 @@ impl World {
         resume.unclean = std::mem::take(&mut log.unclean);
         resume.progress = log.progress.clone();
         if resume.unclean {
-            self.stats.count("fault: unclean assignment");
+            self.stats.count(Reached::FaultUncleanAssignment);
         }
         let epoch = Epoch(self.logs[p].epoch);
         self.feed(In::Assigned { part: PartId(p as u32), epoch, until, resume: &resume })
@@ -60,7 +61,7 @@ impl World {
         if !self.logs[p].assigned || self.logs[p].revoking.is_some() {
             return Ok(());
         }
-        self.stats.count("fault: revoked");
+        self.stats.count(Reached::FaultRevoked);
         let by = self.now.after(ms(self.rng.pick(&[0, 10, 60, 400])));
         self.logs[p].revoking = Some(by);
         self.feed(In::Revoking { part: PartId(p as u32), epoch: Epoch(self.logs[p].epoch), by })
@@ -70,7 +71,7 @@ impl World {
         let p = self.rng.below(PARTS as u64) as usize;
         let epoch = Epoch(self.logs[p].epoch);
         if self.logs[p].assigned {
-            self.stats.count("fault: lost");
+            self.stats.count(Reached::FaultLost);
             let unclean = self.rng.chance(50);
             self.end(p, unclean);
         }
