@@ -5,6 +5,8 @@
 //! - nothing is handed out to an owner that is being revoked, and what is in hand is given back when it ends;
 //! - while the broker is cut off nobody owns anything.
 
+use std::collections::HashMap;
+
 use convoke_core::broker::{Resume, SubscriptionEvent};
 use convoke_core::{Epoch, PartId};
 
@@ -35,6 +37,8 @@ pub(crate) struct Group {
 pub(crate) struct GroupTopic {
     pub(crate) topic: usize,
     pub(crate) parts: Vec<GroupPart>,
+    /// The members that read it, in the order in which they joined.
+    pub(crate) readers: Vec<MemberId>,
 }
 
 #[derive(Debug)]
@@ -89,25 +93,56 @@ impl Group {
 }
 
 impl State {
-    /// Computes anew who is to have what, and begins to hand over.
-    pub(crate) fn rebalance(&mut self, g: usize, now: Moment) {
+    /// Takes a member, which is known already, into its group, and begins to hand over what it is to have.
+    pub(crate) fn join(&mut self, id: MemberId, now: Moment) {
+        let Some(member) = self.members.get(&id) else { return };
+        let Some(group) = self.groups.get_mut(member.group).and_then(Option::as_mut) else { return };
+        group.members.push(id);
+        group.ending += usize::from(member.marks.is_some());
+        for k in &member.topics {
+            group.topics[*k].readers.push(id);
+        }
+        let (g, topics) = (member.group, member.topics.clone());
+        self.rebalance(g, &topics, now);
+    }
+
+    /// The topics whose shares may change with the readers of `changed`: those, and what else their readers read. For what is shared
+    /// as one with any of them is read by the same members.
+    fn concerned(&self, g: usize, changed: &[usize]) -> Vec<usize> {
+        let Some(group) = self.groups.get(g).and_then(Option::as_ref) else { return Vec::new() };
+        let mut readers: Vec<MemberId> = changed.iter().flat_map(|k| group.topics[*k].readers.iter().copied()).collect();
+        readers.sort_unstable();
+        readers.dedup();
+        let theirs = readers.iter().filter_map(|id| self.members.get(id)).flat_map(|member| member.topics.iter().copied());
+        let mut concerned: Vec<usize> = theirs.chain(changed.iter().copied()).collect();
+        concerned.sort_unstable();
+        concerned.dedup();
+        concerned
+    }
+
+    /// Computes anew who is to have what of these topics, whose readers have changed, and begins to hand over.
+    fn rebalance(&mut self, g: usize, changed: &[usize], now: Moment) {
+        let concerned = self.concerned(g, changed);
         let Some(group) = self.groups.get_mut(g).and_then(Option::as_mut) else { return };
         // Topics that the same members read are shared as one, so that equal numbers go to the same member.
-        let mut classes: Vec<(Vec<MemberId>, Vec<usize>)> = Vec::new();
-        for k in 0..group.topics.len() {
-            let reads = |id: &&MemberId| self.members.get(*id).is_some_and(|member| member.topics.contains(&k));
-            let readers: Vec<MemberId> = group.members.iter().filter(reads).copied().collect();
-            match classes.iter_mut().find(|(others, _)| *others == readers) {
-                Some((_, topics)) => topics.push(k),
-                None => classes.push((readers, vec![k])),
+        let mut classes: Vec<Vec<usize>> = Vec::new();
+        let mut numbers: HashMap<&[MemberId], usize> = HashMap::new();
+        for &k in &concerned {
+            let class = *numbers.entry(&group.topics[k].readers).or_insert(classes.len());
+            if class == classes.len() {
+                classes.push(Vec::new());
             }
+            classes[class].push(k);
         }
-        for (readers, topics) in classes {
+        for topics in classes {
+            let Some(first) = topics.first() else { continue };
+            let readers = group.topics[*first].readers.clone();
+            let places: HashMap<MemberId, usize> = readers.iter().copied().zip(0..).collect();
             let units = topics.iter().map(|k| group.topics[*k].parts.len()).max().unwrap_or(0);
             let current: Vec<Option<usize>> = (0..units)
                 .map(|p| {
                     let target = topics.iter().find_map(|k| group.topics[*k].parts.get(p)?.target)?;
-                    readers.iter().position(|reader| *reader == target)
+                    places.get(&target).copied()
                 })
                 .collect();
             for (p, member) in share(&current, readers.len()).into_iter().enumerate() {
@@ -118,22 +153,30 @@ impl State {
                 }
             }
         }
-        self.hand_over(g, now);
+        self.hand_over_of(g, &concerned, now);
     }
 
     /// Assigns what is free to whom it is meant for, and revokes what another has.
     pub(crate) fn hand_over(&mut self, g: usize, now: Moment) {
+        let topics = self.groups.get(g).and_then(Option::as_ref).map_or(0, |group| group.topics.len());
+        self.hand_over_of(g, &(0..topics).collect::<Vec<_>>(), now);
+    }
+
+    fn hand_over_of(&mut self, g: usize, topics: &[usize], now: Moment) {
         let within = self.options.revoke;
         let mut woken = false;
-        for (k, p) in self.all_parts(g) {
-            let Some(part) = self.part(g, k, p) else { continue };
-            match &part.owner {
-                None => self.assign(g, k, p),
-                Some(owner) if part.target != Some(owner.member) && owner.revoking.is_none() => {
-                    self.revoke(g, k, p, within, now);
-                    woken = true;
+        for &k in topics {
+            let mut p = 0;
+            while let Some(part) = self.part(g, k, p) {
+                match &part.owner {
+                    None => self.assign(g, k, p),
+                    Some(owner) if part.target != Some(owner.member) && owner.revoking.is_none() => {
+                        self.revoke(g, k, p, within, now);
+                        woken = true;
+                    }
+                    Some(_) => {}
                 }
-                Some(_) => {}
+                p += 1;
             }
         }
         if woken {
@@ -228,7 +271,7 @@ impl State {
         self.wakes.extend(member.waker);
         let g = member.group;
         let mut unsettled = 0;
-        for (k, p) in member.parts {
+        for &(k, p) in &member.parts {
             let Some(part) = self.part(g, k, p) else { continue };
             if part.owner.as_ref().is_some_and(|owner| owner.member == id) {
                 unsettled += part.cursor.in_hand();
@@ -244,7 +287,10 @@ impl State {
                 topic.groups.retain(|(other, _)| *other != g);
             }
         } else {
-            self.rebalance(g, now);
+            for k in &member.topics {
+                group.topics[*k].readers.retain(|other| *other != id);
+            }
+            self.rebalance(g, &member.topics, now);
         }
         unsettled
     }
@@ -264,5 +310,45 @@ impl State {
         for id in &group.members {
             self.wakes.extend(self.members.get_mut(id).and_then(|member| member.waker.take()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use convoke_core::Topic;
+    use convoke_core::broker::{EnsureMode, SubscribeSpec, TopicSpec, Topology};
+
+    use crate::options::Options;
+    use crate::state::Shared;
+
+    #[test]
+    fn who_joins_or_leaves_concerns_only_the_topics_of_those_who_read_its_own() {
+        const MEMBERS: usize = 500;
+        let shared = Shared::private(Options::default());
+        shared.with(|state, now| {
+            let topics: Vec<Topic> = (0..MEMBERS).map(|number| Topic::from(format!("topic-{number}"))).collect();
+            let mut topology = Topology::default();
+            topology.topics.extend(topics.iter().map(|topic| TopicSpec::new(topic.clone())));
+            state.ensure(&topology, EnsureMode::Create).unwrap();
+            let subscribe = |topics: &[Topic]| SubscribeSpec::new("warehouse", topics.to_vec());
+            let members: Vec<_> =
+                topics.iter().map(|topic| state.subscribe(&subscribe(std::slice::from_ref(topic)), 1, now).unwrap()).collect();
+            let concerned: usize = (0..MEMBERS).map(|k| state.concerned(0, &[k]).len()).sum();
+            assert_eq!(concerned, MEMBERS, "each concerns its own topic");
+            let both = state.subscribe(&subscribe(&topics[..2]), 1, now).unwrap();
+            assert_eq!(state.concerned(0, &[0]), [0, 1], "its reader reads another topic too");
+            assert_eq!(state.concerned(0, &[2]), [2]);
+            state.leave(both, false, now);
+            assert_eq!(state.concerned(0, &[0]), [0]);
+            for (k, member) in members.into_iter().enumerate() {
+                let owns = |state: &mut super::State, k| {
+                    let part = state.part(0, k, 0)?;
+                    Some(part.target == Some(member) && part.owner.is_some())
+                };
+                assert_eq!(owns(state, k), Some(true));
+                state.leave(member, false, now);
+                assert_eq!(owns(state, k), Some(false));
+            }
+        });
     }
 }

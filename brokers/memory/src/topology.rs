@@ -136,7 +136,7 @@ impl State {
         };
         let parts = log.parts.iter().map(|log| GroupPart::new(first(log))).collect();
         let k = group.topics.len();
-        group.topics.push(GroupTopic { topic, parts });
+        group.topics.push(GroupTopic { topic, parts, readers: Vec::new() });
         log.groups.push((g, k));
         Ok(k)
     }
@@ -163,12 +163,8 @@ impl State {
         if self.cut.is_some() {
             member.queue.push_back(SubscriptionEvent::Interrupted(cut_off()));
         }
-        if let Some(group) = self.groups.get_mut(g).and_then(Option::as_mut) {
-            group.members.push(id);
-            group.ending += usize::from(member.marks.is_some());
-        }
         self.members.insert(id, member);
-        self.rebalance(g, now);
+        self.join(id, now);
         Ok(id)
     }
 

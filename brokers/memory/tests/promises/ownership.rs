@@ -309,3 +309,23 @@ async fn more_members_than_partitions_leaves_some_idle_and_ready() {
     assert_eq!(second.owned.len(), 1);
     assert!(matches!(broker.health(), convoke_core::broker::Health::Up));
 }
+
+#[tokio::test(start_paused = true)]
+async fn hundreds_of_members_of_one_group_each_have_their_own_topic() {
+    const MEMBERS: usize = 500;
+    let broker = broker(1).await;
+    let mut readers = Vec::new();
+    for number in 0..MEMBERS {
+        let topic = format!("orders-{number}");
+        ensure(&broker, &topic, 1).await;
+        readers.push(Reader::with(&broker, SubscribeSpec::new(GROUP, vec![Topic::from(topic)])).await);
+    }
+    for (number, reader) in readers.iter_mut().enumerate() {
+        assert_eq!(reader.events().len(), 1, "one assignment, and nothing because of the others");
+        assert!(reader.owned.values().all(|(topic, ..)| *topic == Topic::from(format!("orders-{number}"))));
+    }
+    for left in 0..MEMBERS {
+        readers[left].control.close().await;
+        assert!(readers[left + 1..].iter_mut().take(1).all(|reader| reader.events().is_empty()));
+    }
+}
