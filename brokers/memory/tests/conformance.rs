@@ -92,3 +92,10 @@ impl Harness for Memory {
 fn the_memory_broker_keeps_the_delivery_contract() {
     convoke_conformance::run(|_| Memory::new(Time::Virtual)).assert();
 }
+
+/// As adapters of brokers elsewhere are tried: every process on a thread of its own, killed and frozen there.
+#[test]
+#[ignore = "takes some minutes: it waits in real time"]
+fn the_memory_broker_keeps_the_delivery_contract_in_real_time() {
+    convoke_conformance::run(|_| Memory::new(Time::Real { stretch: 1 })).assert();
+}

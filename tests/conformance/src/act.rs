@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use convoke_core::{
     BoxError, BoxFuture, BoxHandler, Delivery, Event as _, FromDelivery as _, HandlerDef, HandlerOptions, IntoReply, Location,
-    Message, OnRetry, Order, Outcome, Rejection, Reply, RetryOptions, Signature, StartAt, Verdict, encode, handler_fn,
+    OnRetry, Order, Outcome, Rejection, Reply, RetryOptions, Signature, StartAt, Verdict, encode, handler_fn,
 };
 use tokio::time::Instant;
 
@@ -19,7 +19,6 @@ use crate::story::Story;
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
     pub(crate) note: Note,
-    pub(crate) message: Message,
     pub(crate) attempt: u32,
 }
 
@@ -146,7 +145,6 @@ async fn run(delivery: Delivery) -> Result<Reply, BoxError> {
     let acts = context.state.get::<Acts>().ok_or("the application has no acts")?;
     let act = acts.acts.get(&*context.handler).ok_or("a handler without an act")?;
     let delivered = delivery.first().ok_or("a delivery without a message")?;
-    let message = delivered.message().clone();
     let note = match Note::from_delivery(&delivery) {
         Ok(note) => note,
         Err(_) if act.whole => Note::new("", 0),
@@ -166,14 +164,14 @@ async fn run(delivery: Delivery) -> Result<Reply, BoxError> {
         how: How::Running,
         process: acts.process.clone(),
         handler: act.name.to_owned(),
-        message: message.clone(),
+        message: delivered.message().clone(),
         id: id.clone(),
         key: note.key.clone(),
         number: note.number,
         attempt: delivered.attempt,
         deliveries: delivered.incoming.deliveries,
     };
-    let call = Call { note, message, attempt: delivered.attempt };
+    let call = Call { note, attempt: delivered.attempt };
     let mut running = Running { acts: acts.clone(), handler: act.name, id, index: acts.journal.begin(called), over: false };
     let returned = (act.does)(call).await;
     let reply = returned(&delivery);

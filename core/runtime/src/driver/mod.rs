@@ -87,8 +87,8 @@ pub(crate) struct Driver {
     sent: VecDeque<Sent>,
     finished: Vec<(Slot, Ended)>,
     todo: Todo,
-    /// What came in after it was told to stop.
-    late: Vec<Deliveries>,
+    /// What came in after it was told to stop, and when.
+    late: Vec<(Time, Deliveries)>,
     sleep: Pin<Box<Sleep>>,
     sleeping_until: Option<Time>,
     drained: bool,
@@ -242,7 +242,7 @@ impl Driver {
         let now = self.now();
         let mut core = self.remote.core();
         match event {
-            SubscriptionEvent::Deliveries(deliveries) if core.stopping => self.late.push(deliveries),
+            SubscriptionEvent::Deliveries(deliveries) if core.stopping => self.late.push((now, deliveries)),
             SubscriptionEvent::Deliveries(deliveries) => core.delivered(now, deliveries),
             SubscriptionEvent::Assigned { part, topic, partition, epoch, term, resume } => {
                 tracing::debug!(group = self.spec.group, %topic, partition, epoch = epoch.0, "a partition is assigned");
@@ -500,16 +500,19 @@ impl Driver {
     /// How to give back what came in after it was told to stop; where positions are committed, by saying nothing of it.
     fn give_back_late(&mut self) -> Vec<Settlement> {
         let capabilities = self.broker.capabilities();
-        let late = self.late.drain(..);
+        let now = self.now();
+        let late = std::mem::take(&mut self.late);
         if capabilities.settle != SettleBy::Message {
             return Vec::new();
         }
         let native = matches!(capabilities.delay, Delay::Native { .. });
-        let nack = |incoming: Incoming| {
-            let delay = incoming.due_in.filter(|_| native).unwrap_or_default();
+        let nack = |since: Time, incoming: Incoming| {
+            // It has waited here too.
+            let delay = incoming.due_in.filter(|_| native).unwrap_or_default().saturating_sub(now.since(since));
             Settlement::new(incoming.token, Settle::Nack { delay, attempts: incoming.attempts, hold: true })
         };
-        late.flat_map(|deliveries| deliveries.messages).map(nack).collect()
+        let of_batch = |(since, deliveries): (Time, Deliveries)| deliveries.messages.into_iter().map(move |one| nack(since, one));
+        late.into_iter().flat_map(of_batch).collect()
     }
 
     /// Ends the subscription, once the engine is drained.

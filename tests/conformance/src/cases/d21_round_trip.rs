@@ -123,6 +123,7 @@ pub(super) async fn d21_the_largest_message_comes_back_and_a_larger_one_is_a_typ
     let exact = Message::builder(topic).key("k").payload(vec![b' '; max - 1]).build();
     publisher.publish_message(exact).await?;
     lab.until("both have come", || lab.calls().of_handler("whole").len() == 2).await?;
+    lab.until("the event is handled", || lab.calls().of_handler("work").done() == [1]).await?;
     lab.calls().of_number(1).of_handler("work").each_done_once([1])?;
     let sizes: Vec<_> = lab.calls().of_handler("whole").0.iter().map(|call| call.message.payload().len()).collect();
     check!(sizes.contains(&(max - 1)), "the largest message has become one of {sizes:?} bytes");
