@@ -75,7 +75,8 @@ impl Engine {
     /// Has the commits mention the message if there is something to say of it.
     pub(crate) fn noted(&mut self, i: u32) {
         let entry = &mut self.slots[i as usize];
-        let noted = entry.listed && (entry.attempts > 0 || entry.deaths > 0);
+        debug_assert!(entry.listed);
+        let noted = entry.attempts > 0 || entry.deaths > 0;
         let part = &mut self.parts[entry.part as usize];
         match (entry.noted, noted) {
             (false, true) => part.noted += 1,
@@ -100,17 +101,12 @@ impl Engine {
         }
     }
 
-    /// Commits now, or as soon as the outstanding commit is answered.
+    /// Commits now. No commit is outstanding.
     pub(crate) fn send_commit(&mut self, p: u32, out: &mut Vec<Out>) {
         let part = &mut self.parts[p as usize];
+        debug_assert!(!part.committing);
+        debug_assert!(part.highest.is_some(), "there is nothing to say before anything was delivered");
         part.commit_at = None;
-        if part.committing {
-            return;
-        }
-        if part.highest.is_none() {
-            part.dirty = false;
-            return;
-        }
         part.committing = true;
         part.dirty = false;
         part.sent = self.steps;

@@ -181,8 +181,13 @@ impl Engine {
         let part = &mut self.parts[p as usize];
         part.until = Some(until);
         self.at(until, Timer::Deadline(p));
+        if until <= now {
+            // Over when it came: nothing that comes with it may start.
+            self.expire(p, out);
+            return;
+        }
         let part = &mut self.parts[p as usize];
-        if until <= now || !part.expired {
+        if !part.expired {
             return;
         }
         part.expired = false;

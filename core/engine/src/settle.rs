@@ -94,9 +94,8 @@ impl Engine {
         }
         let swapped = std::mem::take(&mut entry.swapped);
         if entry.lost || (answer == Answer::Stale && !swapped) {
-            if self.alone == i {
-                self.alone = NIL;
-            }
+            debug_assert_eq!(self.alone, i);
+            self.alone = NIL;
             self.release(now, i, out);
             self.free(i, End::Lost, out);
             return;

@@ -109,3 +109,42 @@ fn nothing_starts_past_the_local_deadline() {
     let out = bench.step(In::Renewed { part: PartId(0), epoch: Epoch(1), until: at(200) });
     assert_eq!(started(&out), [s[0]]);
 }
+
+#[test]
+fn a_deadline_that_is_over_when_it_comes_lets_nothing_start() {
+    let mut bench = Bench::new(config());
+    bench.now = at(100).0;
+    let expired = Out::Note(Note::Expired { part: PartId(0) });
+    assert!(bench.assign(0, 1, Some(at(100))).contains(&expired));
+    let (s, out) = bench.deliver(&[meta(1)]);
+    assert_eq!(started(&out), []);
+    let renewed = |until| In::Renewed { part: PartId(0), epoch: Epoch(1), until: at(until) };
+    assert_eq!(bench.step(renewed(90)), []);
+    assert_eq!(started(&bench.step(renewed(200))), s);
+}
+
+#[test]
+fn a_renewal_that_comes_too_late_stops_what_comes_with_it() {
+    let mut bench = Bench::new(config());
+    bench.assign(0, 1, Some(at(1000)));
+    bench.now = at(100).0;
+    // Both in one turn of the driver.
+    let mut out = Vec::new();
+    let metas = [Meta { slot: Slot { index: 0, generation: 1 }, ..meta(1) }];
+    bench.engine.elapse(at(100), &mut out);
+    bench.engine.take(at(100), In::Renewed { part: PartId(0), epoch: Epoch(1), until: at(100) }, &mut out);
+    bench.engine.take(at(100), In::Delivered { part: PartId(0), epoch: Epoch(1), metas: &metas }, &mut out);
+    bench.engine.follow(at(100), &mut out);
+    assert!(out.contains(&Out::Note(Note::Expired { part: PartId(0) })));
+    assert_eq!(started(&out), []);
+}
+
+#[test]
+fn a_revocation_may_be_brought_forward() {
+    let mut bench = Bench::assigned(config());
+    let (s, _) = bench.deliver(&[meta(1)]);
+    assert_eq!(bench.revoke(0, 1000), []);
+    assert_eq!(bench.revoke(0, 50), []);
+    assert_eq!(bench.tick_to(49), []);
+    assert_eq!(bench.tick_to(50), [Out::Cancel { slot: s[0] }, Out::Settle { slot: s[0], settle: nack(0, 0, true) }, REVOKED]);
+}

@@ -173,3 +173,15 @@ fn the_status_of_a_route_counts_what_it_holds() {
     assert_eq!(bench.engine.status(RouteId(9)), RouteStatus::default());
     assert!(!bench.engine.idle());
 }
+
+#[test]
+fn the_status_of_a_route_leaves_out_others_and_what_is_freed() {
+    let mut two = config();
+    two.routes.push(route());
+    let mut bench = Bench::assigned(two);
+    let (s, _) = bench.deliver(&[on(1, 1), Meta { route: RouteId(1), ..on(2, 2) }, on(3, 3)]);
+    bench.finish(s[0], Verdict::Ack);
+    bench.acked(s[0]);
+    let status = |route| bench.engine.status(RouteId(route)).in_flight;
+    assert_eq!((status(0), status(1)), (1, 1));
+}

@@ -134,3 +134,15 @@ fn the_same_inputs_give_the_same_wait_and_jitter_only_adds() {
     assert_ne!(wake(1), wake(2));
     assert!((0..100).all(|seed| wake(seed) >= Some(at(100)) && wake(seed) <= Some(at(150))));
 }
+
+#[test]
+fn by_watermark_a_long_retry_waits_here_whatever_the_broker_could_delay() {
+    let long = Verdict::Failed { after: Some(ms(60_000)), reason: DeadReason::Panic };
+    let mut config = Config { delay: Delay::Native { max: ms(100_000) }, ..watermark() };
+    config.routes[0].on_retry = OnRetry::Pass;
+    let mut bench = Bench::assigned(config);
+    let (s, _) = bench.deliver(&[free(1)]);
+    let out = bench.finish(s[0], long);
+    assert!(matches!(out[..], [Out::Note(Note::Retrying { attempts: 1, .. })]));
+    assert_eq!(starts(&bench.tick_to(60_000)), [(s[0], 2)]);
+}

@@ -1,0 +1,76 @@
+//! Marks of suspects that come late, are refused, or meet something else on their way.
+#![allow(missing_docs)]
+mod common;
+
+use common::*;
+use convoke_core::broker::{Progress, Settle};
+use convoke_engine::*;
+
+const MARK: Settle = Settle::Mark { deaths: 1 };
+
+fn suspect(position: u64) -> Meta {
+    Meta { deliveries: 2, ..meta(position) }
+}
+
+fn marks() -> Bench {
+    let mut bench = Bench::new(Config { marks: true, ..config() });
+    bench.assign_with(0, 1, None, true, Progress::default());
+    bench
+}
+
+#[test]
+fn a_suspect_whose_mark_is_refused_as_stale_is_not_ours_any_more() {
+    let mut bench = marks();
+    let (s, out) = bench.deliver(&[suspect(1), meta(2)]);
+    assert_eq!(settles(&out), [(s[0], MARK)]);
+    let out = bench.settled(s[0], MARK, Answer::Stale);
+    assert_eq!(freed(&out), [(s[0], End::Lost)]);
+    assert_eq!(started(&out), [s[1]]);
+}
+
+#[test]
+fn a_mark_with_an_old_token_is_repeated_with_the_new_one() {
+    let mut bench = marks();
+    let (s, _) = bench.deliver(&[suspect(1)]);
+    let (again, out) = bench.deliver(&[suspect(1)]);
+    assert_eq!(out, [Out::Swap { held: s[0], new: again[0] }, Out::Free { slot: again[0], end: End::Duplicate }]);
+    assert_eq!(freed(&bench.settled(s[0], MARK, Answer::Stale)), []);
+    assert_eq!(settles(&bench.tick_to(10)), [(s[0], MARK)]);
+    assert_eq!(started(&bench.settled(s[0], MARK, Answer::Applied)), s);
+}
+
+#[test]
+fn a_suspect_that_is_lost_while_it_is_marked_is_freed_with_the_answer() {
+    let mut bench = marks();
+    let (s, _) = bench.deliver(&[suspect(1), free(2)]);
+    assert_eq!(freed(&bench.lose(0)), [(s[1], End::Lost)]);
+    bench.assign(0, 2, None);
+    assert_eq!(started(&bench.deliver_to(0, 2, &[free(2)]).1), []);
+    let out = bench.settled(s[0], MARK, Answer::Applied);
+    assert_eq!((freed(&out), started(&out).len()), (vec![(s[0], End::Lost)], 1));
+}
+
+#[test]
+fn what_precedes_a_marked_suspect_in_its_lane_goes_first() {
+    let mut bench = marks();
+    let (s, _) = bench.deliver(&[suspect(5)]);
+    let (earlier, out) = bench.deliver(&[meta(3)]);
+    assert_eq!(started(&out), []);
+    assert_eq!(started(&bench.settled(s[0], MARK, Answer::Applied)), earlier);
+    let out = bench.finish(earlier[0], Verdict::Ack);
+    // Its mark is kept already.
+    assert_eq!((settles(&out), started(&out)), (vec![(earlier[0], Settle::Ack)], s));
+}
+
+#[test]
+fn a_suspect_whose_route_is_paused_does_not_keep_others_waiting() {
+    let mut config = Config { marks: true, ..config() };
+    config.routes.push(route());
+    let mut bench = Bench::new(config);
+    bench.assign_with(0, 1, None, true, Progress::default());
+    bench.step(In::Pause { route: RouteId(0) });
+    let (s, out) = bench.deliver(&[suspect(1), Meta { route: RouteId(1), lane: Some(2), ..meta(2) }]);
+    assert_eq!(started(&out), [s[1]]);
+    bench.step(In::Resume { route: RouteId(0) });
+    assert_eq!(settles(&bench.finish(s[1], Verdict::Ack)), [(s[1], Settle::Ack), (s[0], MARK)]);
+}
