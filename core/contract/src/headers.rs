@@ -160,8 +160,15 @@ impl<N: Into<HeaderName>, V: Into<Bytes>> FromIterator<(N, V)> for Headers {
 
 impl fmt::Debug for Headers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.iter().map(|(name, value)| (name, printable(value)))).finish()
+        let shown = |name: &str, value| if is_secret(name) { Cow::Borrowed("…") } else { printable(value) };
+        f.debug_map().entries(self.iter().map(|(name, value)| (name, shown(name, value)))).finish()
     }
+}
+
+/// Whether the values of such a header must not be shown.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["authorization", "password", "secret", "token", "cookie", "api-key"].iter().any(|word| name.contains(word))
 }
 
 /// A header's value for people: text as it is, anything else escaped.
@@ -181,6 +188,12 @@ mod tests {
         let mut headers: Headers = [("a", "1"), ("b", "2"), ("a", "3")].into_iter().collect();
         headers.set("a", "9");
         assert_eq!(headers, [("a", "9"), ("b", "2")].into_iter().collect());
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let headers: Headers = [("Authorization", "hush"), ("tenant", "acme")].into_iter().collect();
+        assert_eq!(format!("{headers:?}"), r#"{"Authorization": "…", "tenant": "acme"}"#);
     }
 
     #[test]

@@ -208,6 +208,14 @@ impl Engine {
         self.prune();
     }
 
+    /// Asks for the extensions of leases that are due, and for nothing else: no time passes otherwise. For whoever keeps leases alive
+    /// while nobody can carry other outputs out.
+    pub fn extend(&mut self, now: Time, out: &mut Vec<Out>) {
+        if !self.drained {
+            self.extend_leases(now, out);
+        }
+    }
+
     /// When to call [`step`](Self::step) with [`In::Tick`] at the latest. Before that, a tick changes nothing.
     #[must_use]
     pub fn next_wake(&self) -> Option<Time> {

@@ -109,6 +109,13 @@ impl BrokerUrl {
             return Err(invalid("a URL's scheme is made of letters and digits, as in `memory://`".to_owned()));
         }
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        // A `/` or `?` in a password would cut it in two, and show its second half.
+        if query.contains('@') || rest.split_once('/').is_some_and(|(_, path)| path.contains('@')) {
+            return Err(invalid(
+                "there is an `@` behind the host; percent-encode `/`, `?` and `@` in user and password (`%2F`, `%3F`, `%40`)"
+                    .to_owned(),
+            ));
+        }
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (user_info, authority) = match authority.rsplit_once('@') {
             Some((user_info, authority)) => (Some(user_info.to_owned()), authority),
@@ -166,7 +173,11 @@ impl fmt::Display for BrokerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://", self.scheme)?;
         if let Some(user_info) = &self.user_info {
-            write!(f, "{}:…@", user_info.split(':').next().unwrap_or_default())?;
+            // Without a password it may be a token.
+            match user_info.split_once(':') {
+                Some((user, _)) => write!(f, "{user}:…@")?,
+                None => f.write_str("…@")?,
+            }
         }
         f.write_str(&self.authority)?;
         if !self.path.is_empty() {
@@ -174,7 +185,8 @@ impl fmt::Display for BrokerUrl {
         }
         for (i, (name, value)) in self.options.iter().enumerate() {
             let lower = name.to_ascii_lowercase();
-            let secret = ["password", "secret", "token", "key"].iter().any(|word| lower.contains(word));
+            let secret =
+                ["pass", "pwd", "secret", "token", "key", "credential", "auth", "jaas"].iter().any(|word| lower.contains(word));
             write!(f, "{}{name}={}", if i == 0 { '?' } else { '&' }, if secret { "…" } else { value })?;
         }
         Ok(())
@@ -207,8 +219,21 @@ mod tests {
     }
 
     #[test]
+    fn a_token_in_the_place_of_a_user_is_not_shown() {
+        assert_eq!(BrokerUrl::parse("nats://hush@a:1").unwrap().to_string(), "nats://…@a:1");
+    }
+
+    #[test]
     fn a_bad_url_is_refused_without_repeating_it() {
-        for url in ["hush", "://hush", "a b://hush", "memory://?hush", "memory://?a=hush&a=hush"] {
+        for url in [
+            "hush",
+            "://hush",
+            "a b://hush",
+            "memory://?hush",
+            "memory://?a=hush&a=hush",
+            "amqp://u:hush/hush@a",
+            "amqp://u:hush?hush=@a",
+        ] {
             let error = BrokerUrl::parse(url).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidUrl);
             assert!(!error.to_string().contains("hush"), "{error}");

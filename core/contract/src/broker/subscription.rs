@@ -223,6 +223,9 @@ impl Token {
 }
 
 /// How to steer a subscription. Every method may be called from any task.
+///
+/// `settle` and `commit` take effect in the order of the calls, whether or not their futures are polled, and always answer within
+/// a bounded time; while a partition is being revoked, what repeating cannot help is answered with [`Settled::Stale`].
 pub trait SubscriptionControl: Send + Sync {
     /// Lets the adapter deliver `messages` more, of `bytes` more in all, from a partition of an epoch; grants add up. The last
     /// message may go over the bytes. A grant for an epoch that is over is ignored.

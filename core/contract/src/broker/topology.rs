@@ -8,7 +8,8 @@ use crate::message::Topic;
 pub struct Topology {
     /// The topics.
     pub topics: Vec<TopicSpec>,
-    /// The groups, each with the topics that it reads.
+    /// The groups, each with topics that it reads. A group stands here once for each of its subscriptions, which may start at
+    /// different places.
     pub groups: Vec<GroupSpec>,
 }
 

@@ -1,6 +1,5 @@
 //! From the builder to a running application: everything is checked, then opened, then bound.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use convoke_core::broker::{Broker, Capabilities, EnsureMode, GroupSpec, LeaseKind, SubscribeSpec, TopicSpec, Topology};
@@ -138,15 +137,18 @@ impl ReadyApp {
     pub fn topology(&self) -> Topology {
         let mut topology = Topology::default();
         topology.topics = self.plan.topics.iter().map(|topic| TopicSpec::new(topic.clone())).collect();
-        let mut groups: BTreeMap<&str, GroupSpec> = BTreeMap::new();
-        for subscription in &self.plan.subscriptions {
-            let group =
-                groups.entry(&subscription.group).or_insert_with(|| GroupSpec::new(subscription.group.clone(), Vec::new()));
-            group.topics.extend(subscription.topics.iter().cloned());
-            group.start = subscription.start;
-            group.ordered = subscription.routes.iter().any(|route| route.ordered);
-        }
-        topology.groups = groups.into_values().collect();
+        // One for each subscription: handlers of one group may start at different places of their topics.
+        topology.groups = self
+            .plan
+            .subscriptions
+            .iter()
+            .map(|subscription| {
+                let mut group = GroupSpec::new(subscription.group.clone(), subscription.topics.clone());
+                group.start = subscription.start;
+                group.ordered = subscription.routes.iter().any(|route| route.ordered);
+                group
+            })
+            .collect();
         topology
     }
 

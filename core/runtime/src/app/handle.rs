@@ -161,7 +161,10 @@ impl AppHandle {
             let core = bound.remote.core();
             for (index, route) in core.routes.iter().enumerate() {
                 let status = core.engine.status(route_id(index));
-                let stalled = status.in_flight > 0 && !status.paused && !status.suspended && bound.remote.since_done() > STALLED;
+                // What only waits for its retry is no work; nor is what came in a moment ago after a quiet hour.
+                let working = status.in_flight > status.waiting && !status.paused && !status.suspended;
+                let old = status.oldest.is_some_and(|since| now.since(since) > STALLED);
+                let stalled = working && old && bound.remote.since_done() > STALLED;
                 handlers.push(HandlerStatus {
                     handler: route.context.handler.to_string(),
                     group: bound.group.clone(),
@@ -215,7 +218,7 @@ impl AppHandle {
             return false;
         }
         for bound in &self.0.bound {
-            if bound.remote.has_ended() {
+            if bound.remote.has_drained() {
                 continue;
             }
             if !bound.remote.core().engine.idle() {
@@ -247,11 +250,12 @@ impl AppHandle {
         // The engines keep the deadline; this is for a driver that a handler holds by blocking its thread.
         let limit = begun + within + GRACE;
         let mut clean = !self.0.aborted.load(Ordering::Acquire);
-        for task in tasks.iter_mut() {
+        // One by one and only while they are there: whoever drops this future may call again.
+        while let Some(task) = tasks.last_mut() {
             clean &= matches!(tokio::time::timeout_at(limit, &mut *task).await, Ok(Ok(())));
             task.abort();
+            tasks.pop();
         }
-        tasks.clear();
         clean &= tokio::time::timeout_at(limit, self.0.sink.flushed()).await.is_ok();
         let unsettled: u64 = self.0.bound.iter().map(|bound| bound.remote.core().unsettled()).sum();
         let cancelled: u64 = self.0.bound.iter().map(|bound| bound.remote.core().cancelled).sum();
@@ -289,11 +293,10 @@ impl AppHandle {
         }
     }
 
-    /// Waits until every driver has ended.
-    pub(crate) async fn all_ended(&self) {
-        let count = self.0.bound.len();
+    /// Waits until a driver has ended.
+    pub(crate) async fn any_ended(&self) {
         // The sender lives as long as this handle, so that it cannot be gone.
-        let _ = self.0.ends.subscribe().wait_for(|ended| *ended >= count.max(1)).await;
+        let _ = self.0.ends.subscribe().wait_for(|ended| *ended > 0).await;
     }
 }
 

@@ -19,8 +19,8 @@ impl App {
         let app = self.start().await?;
         tokio::select! {
             () = signals.next() => {}
-            // Drivers end by themselves only if something is very wrong: there is nothing left to wait for.
-            () = app.all_ended() => {}
+            // A driver ends by itself only if something is very wrong: whoever watches the process starts it anew.
+            () = app.any_ended() => {}
         }
         tracing::info!("draining; a second signal ends it at once");
         let drain = app.drain();

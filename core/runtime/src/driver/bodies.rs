@@ -56,6 +56,14 @@ const MAX_CHAIN: usize = 8 * 1024;
 impl Failure {
     /// What `error` says now, and when the first one was seen.
     pub(crate) fn record(place: &mut Option<Box<Self>>, error: &(dyn std::error::Error + 'static)) {
+        // `Display` of an error is the user's code: if it panics, the failure is recorded all the same.
+        let texts = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| Self::texts(error)));
+        let (error, chain) = texts.unwrap_or_else(|_| ("an error whose text could not be written".to_owned(), String::new()));
+        let first_at = place.as_ref().map_or_else(SystemTime::now, |failure| failure.first_at);
+        *place = Some(Box::new(Self { error, chain, first_at }));
+    }
+
+    fn texts(error: &(dyn std::error::Error + 'static)) -> (String, String) {
         let mut chain = error.to_string();
         let text = truncated(chain.clone(), MAX_ERROR);
         let mut source = error.source();
@@ -64,8 +72,7 @@ impl Failure {
             chain.push_str(&cause.to_string());
             source = cause.source();
         }
-        let first_at = place.as_ref().map_or_else(SystemTime::now, |failure| failure.first_at);
-        *place = Some(Box::new(Self { error: text, chain: truncated(chain, MAX_CHAIN), first_at }));
+        (text, truncated(chain, MAX_CHAIN))
     }
 }
 

@@ -159,6 +159,14 @@ impl Calls {
     }
 }
 
+/// Whether a service takes a call now; if not at all, or if it panics, what that comes to.
+pub(crate) fn ready(service: &mut BoxHandler, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+    match catch_unwind(AssertUnwindSafe(|| service.poll_ready(cx))) {
+        Ok(ready) => ready.map_err(|error| Ended::Returned(Err(convoke_core::unavailable(error).into()))),
+        Err(panic) => Poll::Ready(Err(Ended::Panicked(panic_message(&*panic)))),
+    }
+}
+
 /// Calls a service. A layer that panics in its `call`, before there is a future, has failed an attempt like any other.
 pub(crate) fn call(service: &mut BoxHandler, delivery: Delivery) -> Result<HandlerFuture, Ended> {
     catch_unwind(AssertUnwindSafe(|| service.call(delivery))).map_err(|panic| Ended::Panicked(panic_message(&*panic)))

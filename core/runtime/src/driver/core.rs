@@ -4,6 +4,7 @@
 //! extending leases (see [`keeper`](super::keeper)), reading the status, or asking for a drain.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -38,6 +39,8 @@ pub(crate) struct Todo {
     pub(crate) publishes: Vec<(Slot, Outgoing)>,
     pub(crate) settles: Vec<(Slot, Settlement)>,
     pub(crate) commits: Vec<Commit>,
+    /// Partitions whose drain is over, to be said once what was settled and committed before is answered.
+    pub(crate) revoked: Vec<(PartId, Epoch)>,
     pub(crate) drained: bool,
 }
 
@@ -107,9 +110,13 @@ impl Core {
         self.engine.follow(now, &mut self.outs);
     }
 
-    pub(crate) fn assigned(&mut self, part: PartId, epoch: Epoch, topic: &Topic) {
-        let reading = self.routes.iter().enumerate().filter(|(_, route)| route.topic == *topic).map(|(index, _)| index).collect();
+    /// A partition is ours. `false` if no handler reads its topic: then nothing may be taken from it, least of all be acknowledged.
+    pub(crate) fn assigned(&mut self, part: PartId, epoch: Epoch, topic: &Topic) -> bool {
+        let reading = self.routes.iter().enumerate().filter(|(_, route)| route.topic == *topic);
+        let reading: Arc<[usize]> = reading.map(|(index, _)| index).collect();
+        let read = !reading.is_empty();
         self.parts.insert(part, PartInfo { epoch, reading });
+        read
     }
 
     /// Takes messages in: finds the handler of each, and tells the engine.
@@ -306,33 +313,55 @@ impl Core {
                     control.grant(part, epoch, messages, bytes);
                 }
             }
-            Out::Revoked { part, epoch } => {
-                if let Some(control) = &self.control {
-                    control.revoked(part, epoch);
-                }
-            }
-            Out::Swap { held, new } => {
-                let newer = self
-                    .bodies
-                    .get(new)
-                    .and_then(|body| body.incoming.as_ref())
-                    .map(|incoming| (incoming.token.clone(), incoming.deliveries));
-                if let (Some((token, deliveries)), Some(held)) =
-                    (newer, self.bodies.get_mut(held).and_then(|body| body.incoming.as_mut()))
-                {
-                    held.token = token;
-                    held.deliveries = deliveries;
-                }
-            }
+            Out::Revoked { part, epoch } => todo.revoked.push((part, epoch)),
+            Out::Swap { held, new } => self.swap(held, new),
             Out::Free { slot, end } => self.free(slot, end),
             Out::Drained => todo.drained = true,
             Out::Note(note) => self.note(note),
         }
     }
 
+    /// A redelivery of what is held: its token is the one that settles from now on. Doing it twice does no harm.
+    fn swap(&mut self, held: Slot, new: Slot) {
+        let newer = self
+            .bodies
+            .get(new)
+            .and_then(|body| body.incoming.as_ref())
+            .map(|incoming| (incoming.token.clone(), incoming.deliveries));
+        if let (Some((token, deliveries)), Some(held)) =
+            (newer, self.bodies.get_mut(held).and_then(|body| body.incoming.as_mut()))
+        {
+            held.token = token;
+            held.deliveries = deliveries;
+        }
+    }
+
+    /// Extensions that are due, for the keeper.
+    pub(crate) fn extensions(&mut self, now: Time) -> Vec<(Slot, Settlement)> {
+        // Redeliveries that the driver has not come to yet: the old tokens may be stale.
+        let swaps: Vec<_> = self
+            .outs
+            .iter()
+            .filter_map(|out| if let Out::Swap { held, new } = out { Some((*held, *new)) } else { None })
+            .collect();
+        for (held, new) in swaps {
+            self.swap(held, new);
+        }
+        let mut outs = Vec::new();
+        self.engine.extend(now, &mut outs);
+        let settlement = |out: Out| {
+            let Out::Settle { slot, settle } = out else { return None };
+            let token = self.bodies.get(slot)?.incoming.as_ref()?.token.clone();
+            Some((slot, Settlement::new(token, settle)))
+        };
+        outs.into_iter().filter_map(settlement).collect()
+    }
+
     /// A call is cancelled. If its time was over, it has failed; that shows in the engine's count of attempts.
     fn cut_short(&mut self, slot: Slot, todo: &mut Todo) {
         todo.cancels.extend(self.bodies.get_mut(slot).and_then(|body| body.call.take()));
+        // It may have been told to start in this very round, and has not been called yet.
+        todo.starts.retain(|(other, ..)| *other != slot);
         for one in self.members(slot) {
             let attempt = self.engine.attempt(one);
             let Some(body) = self.bodies.get_mut(one) else { continue };
@@ -443,7 +472,10 @@ impl Core {
         let context = &self.routes[route.0 as usize].context;
         let happening = Happening { group: &context.group, handler: &context.handler, incoming, what };
         for observer in &self.observers {
-            observer.observe(&happening);
+            // An observer is the user's code: it must not take the driver with it.
+            if catch_unwind(AssertUnwindSafe(|| observer.observe(&happening))).is_err() {
+                tracing::error!(handler = &*context.handler, "an observer panicked");
+            }
         }
     }
 

@@ -1,17 +1,14 @@
 //! The keeper: extends leases while a handler blocks the driver's thread.
 //!
 //! Normally the driver extends leases in its turns. A handler that computes without awaiting holds the driver's task, and with
-//! it its turns; then the keeper, a task of its own, gives the engine its tick and carries out the extensions, and nothing else:
-//! every other output is left for the driver. It needs a second thread (tokio's multi-thread runtime), and reports what it sees.
+//! it its turns; then the keeper, a task of its own, asks the engine for the extensions that are due, and for nothing else: no time
+//! passes for the engine meanwhile, so that nothing is timed out or started that the driver could not call. It needs a second thread (tokio's multi-thread runtime), and reports what it sees.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use convoke_core::broker::Settle;
-use convoke_engine::{In, Out};
 use tokio::task::JoinHandle;
 
-use super::core::Todo;
 use super::remote::Remote;
 
 /// Ends the keeper when it is dropped.
@@ -47,22 +44,15 @@ pub(crate) fn keep(remote: Arc<Remote>) -> Keeper {
 }
 
 async fn extend(remote: &Remote) {
-    let now = remote.now();
     let (control, batch) = {
+        let now = remote.now();
         let mut core = remote.core();
-        core.step(now, In::Tick);
-        let outs = std::mem::take(&mut core.outs);
-        let (extensions, others) = outs.into_iter().partition(|out| matches!(out, Out::Settle { settle: Settle::Extend, .. }));
-        let mut todo = Todo::default();
-        core.outs = extensions;
-        core.carry_out(&mut todo);
-        core.outs = others;
-        (core.control.clone(), todo.settles)
+        (core.control.clone(), core.extensions(now))
     };
-    remote.nudge();
-    if let (Some(control), false) = (control, batch.is_empty()) {
-        let (slots, batch): (Vec<_>, Vec<_>) = batch.into_iter().map(|(slot, one)| ((slot, one.settle), one)).unzip();
-        let answers = control.settle(batch).await;
+    let (Some(control), false) = (control, batch.is_empty()) else { return };
+    let (slots, batch): (Vec<_>, Vec<_>) = batch.into_iter().map(|(slot, one)| ((slot, one.settle), one)).unzip();
+    let answers = control.settle(batch).await;
+    {
         let mut core = remote.core();
         let now = remote.now();
         core.elapse(now);
@@ -71,4 +61,6 @@ async fn extend(remote: &Remote) {
         }
         core.follow(now);
     }
+    // What follows from the answers waits in the core, and the driver may have gone to sleep meanwhile.
+    remote.nudge();
 }

@@ -36,7 +36,6 @@ use convoke_core::{BoxFuture, BoxHandler, Epoch, Error, ErrorKind, Incoming, Par
 use convoke_engine::{Answer, In, Published, Slot, Time};
 use futures_core::Stream;
 use tokio::time::{Instant, Sleep};
-use tower::Service as _;
 
 pub(crate) use self::core::Core;
 use self::core::Todo;
@@ -58,7 +57,7 @@ const REOPEN_MAX: Duration = Duration::from_secs(10);
 enum Sent {
     Publish(BoxFuture<'static, Vec<PublishOutcome>>, Vec<Slot>),
     Settle(BoxFuture<'static, Vec<Settled>>, Vec<(Slot, Settle)>),
-    Commit(BoxFuture<'static, Vec<Settled>>, Vec<(PartId, Epoch)>),
+    Commit(BoxFuture<'static, Vec<Settled>>, Vec<(PartId, Epoch)>, u64),
 }
 
 /// The subscription's side of the driver.
@@ -77,6 +76,8 @@ pub(crate) struct Driver {
     spec: SubscribeSpec,
     intake: Intake,
     reopen: Duration,
+    /// How often the subscription was opened.
+    opened: u64,
     calls: Calls,
     /// The handlers with their layers, by index.
     services: Vec<BoxHandler>,
@@ -103,6 +104,7 @@ impl Driver {
             spec,
             intake: Intake::Closed,
             reopen: REOPEN_MIN,
+            opened: 0,
             calls: Calls::new(),
             services,
             unready: Vec::new(),
@@ -120,6 +122,7 @@ impl Driver {
     }
 
     fn open(&mut self) {
+        self.opened += 1;
         let (broker, spec) = (Arc::clone(&self.broker), self.spec.clone());
         self.intake = Intake::Opening(Box::pin(async move { broker.subscribe(spec).await }));
     }
@@ -138,10 +141,11 @@ impl Driver {
             progress |= self.poll_sent(cx);
             progress |= self.poll_time(cx);
             progress |= self.pump(cx);
+            progress |= self.conclude();
             if progress {
                 self.remote.progressed();
             }
-            if self.drained && matches!(self.intake, Intake::Closed) && self.sent.is_empty() {
+            if self.drained && matches!(self.intake, Intake::Closed) {
                 return Poll::Ready(());
             }
             if !progress {
@@ -221,8 +225,13 @@ impl Driver {
     /// The stream has ended without being told to: everything is lost, and the subscription is opened anew.
     fn ended(&mut self) {
         self.lose_everything();
-        self.remote.core().control = None;
-        if self.drained {
+        let stopping = {
+            let mut core = self.remote.core();
+            core.control = None;
+            core.stopping
+        };
+        // Whoever is leaving does not join again.
+        if stopping {
             self.intake = Intake::Closed;
         } else {
             self.pause_intake(&Error::new(ErrorKind::Connection, "the broker ended the subscription"));
@@ -246,10 +255,14 @@ impl Driver {
             SubscriptionEvent::Deliveries(deliveries) => core.delivered(now, deliveries),
             SubscriptionEvent::Assigned { part, topic, partition, epoch, term, resume } => {
                 tracing::debug!(group = self.spec.group, %topic, partition, epoch = epoch.0, "a partition is assigned");
-                core.assigned(part, epoch, &topic);
-                let until = term.map(|term| now.after(term));
-                core.step(now, In::Assigned { part, epoch, until, resume: &resume });
                 self.reopen = REOPEN_MIN;
+                if core.assigned(part, epoch, &topic) {
+                    let until = term.map(|term| now.after(term));
+                    core.step(now, In::Assigned { part, epoch, until, resume: &resume });
+                } else {
+                    // Never granted anything, it delivers nothing.
+                    tracing::error!(group = self.spec.group, %topic, "the adapter assigns a topic that no handler reads; it is left alone");
+                }
             }
             SubscriptionEvent::Renewed { part, epoch, term } => {
                 core.step(now, In::Renewed { part, epoch, until: now.after(term) })
@@ -292,7 +305,7 @@ impl Driver {
         let before = self.unready.len();
         let (services, readied, remote) = (&mut self.services, &mut self.readied, &self.remote);
         self.unready.retain(|index| {
-            if services[*index].poll_ready(cx).is_pending() {
+            if calls::ready(&mut services[*index], cx).is_pending() {
                 return true;
             }
             #[allow(clippy::cast_possible_truncation, reason = "a handler's index is below 65,536")]
@@ -334,8 +347,12 @@ impl Driver {
                 }
                 core.follow(now);
             }
-            Sent::Commit(future, parts) => {
+            Sent::Commit(future, parts, opened) => {
                 let answers = ready!(future.as_mut().poll(cx));
+                if *opened != self.opened {
+                    // Of a subscription that is gone: the present one may use the same numbers for its partitions and epochs.
+                    return Poll::Ready(());
+                }
                 let now = self.now();
                 let mut core = self.remote.core();
                 let mut answers = answers.into_iter();
@@ -430,12 +447,30 @@ impl Driver {
                 self.calls.cancel(call);
             }
             self.start_all(cx);
-            if std::mem::take(&mut self.todo.drained) {
-                self.drained = true;
-                self.close();
-            }
         }
         any | self.send()
+    }
+
+    /// What must come after everything that was settled and committed before it: telling the adapter that a revoked partition is
+    /// drained, and closing when everything is. A publish that is not answered holds neither up: it is answered for by nobody.
+    fn conclude(&mut self) -> bool {
+        if self.todo.revoked.is_empty() && (!self.todo.drained || self.drained) {
+            return false;
+        }
+        if self.sent.iter().any(|sent| !matches!(sent, Sent::Publish(..))) {
+            return false;
+        }
+        let control = self.remote.core().control.clone();
+        for (part, epoch) in self.todo.revoked.drain(..) {
+            if let Some(control) = &control {
+                control.revoked(part, epoch);
+            }
+        }
+        if self.todo.drained && !self.drained {
+            self.drained = true;
+            self.close();
+        }
+        true
     }
 
     fn start_all(&mut self, cx: &mut Context<'_>) {
@@ -445,9 +480,9 @@ impl Driver {
             // tower: the clone that was ready is the one that is called; it is ready again only when it says so again.
             let service = &mut self.services[index];
             self.readied.retain(|other| *other != index);
-            let ended = match service.poll_ready(cx) {
+            let ended = match calls::ready(service, cx) {
                 Poll::Ready(Ok(())) => calls::call(service, delivery).and_then(|future| self.calls.start(slot, future)),
-                Poll::Ready(Err(error)) => Err(Ended::Returned(Err(convoke_core::unavailable(error).into()))),
+                Poll::Ready(Err(ended)) => Err(ended),
                 Poll::Pending => {
                     if !self.unready.contains(&index) {
                         self.unready.push(index);
@@ -492,7 +527,7 @@ impl Driver {
                 Some(control) => control.commit(batch),
                 None => gone(batch.len()),
             };
-            self.sent.push_back(Sent::Commit(future, parts));
+            self.sent.push_back(Sent::Commit(future, parts, self.opened));
         }
         self.sent.len() > before
     }
@@ -564,17 +599,24 @@ impl Future for Driver {
 
 /// Runs a driver to its end.
 pub(crate) async fn run(driver: Driver) {
-    let _ended = EndGuard(Arc::clone(&driver.remote));
+    let mut ended = EndGuard { remote: Arc::clone(&driver.remote), drained: false };
     let _keeper = keeper::keep(Arc::clone(&driver.remote));
     driver.await;
+    ended.drained = true;
 }
 
-/// Says that the driver has ended, also when it ends by a panic.
-struct EndGuard(Arc<Remote>);
+/// Says that the driver has ended, also when it ends by a panic or is cancelled.
+struct EndGuard {
+    remote: Arc<Remote>,
+    drained: bool,
+}
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
-        self.0.ended();
+        if std::thread::panicking() {
+            tracing::error!("a driver has panicked: its handlers are gone, which is a defect of convoke; please report it");
+        }
+        self.remote.ended(self.drained);
     }
 }
 

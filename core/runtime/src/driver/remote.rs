@@ -37,6 +37,8 @@ pub(crate) struct Remote {
     gaps: AtomicU64,
     connection: Mutex<Connection>,
     ended: AtomicBool,
+    /// Whether it ended because it was drained.
+    drained: AtomicBool,
     /// Counts drivers of the application that have ended.
     ends: Arc<watch::Sender<usize>>,
 }
@@ -68,6 +70,7 @@ impl Remote {
             gaps: AtomicU64::new(0),
             connection: Mutex::default(),
             ended: AtomicBool::new(false),
+            drained: AtomicBool::new(false),
             ends,
         }
     }
@@ -168,10 +171,15 @@ impl Remote {
         self.now().since(Time(self.last_done.load(Ordering::Acquire)))
     }
 
-    pub(crate) fn ended(&self) {
+    pub(crate) fn ended(&self, drained: bool) {
+        self.drained.store(drained, Ordering::Release);
         self.ended.store(true, Ordering::Release);
         self.ends.send_modify(|ends| *ends += 1);
         self.turns.send_modify(|turns| *turns = turns.wrapping_add(1));
+    }
+
+    pub(crate) fn has_drained(&self) -> bool {
+        self.drained.load(Ordering::Acquire)
     }
 
     pub(crate) fn has_ended(&self) -> bool {
