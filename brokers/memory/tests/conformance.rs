@@ -1,4 +1,5 @@
-//! The conformance suite on the memory broker, in virtual time.
+//! The conformance suite on the memory broker, in virtual time; and on memory brokers that break a promise each, which it has to
+//! notice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +10,14 @@ use convoke_core::broker::{Broker, Fault, Faults as _, PublishOutcome};
 use convoke_core::{Error, Headers, Message, MessageBuilder, Outgoing};
 use convoke_memory::{Full, MemoryBroker, Options};
 
+#[path = "conformance/sabotage.rs"]
+mod sabotage;
+
 struct Memory {
     /// The broker lives as long as this connection.
     broker: MemoryBroker,
     time: Time,
+    sabotage: Option<sabotage::Sabotage>,
 }
 
 impl Memory {
@@ -20,7 +25,7 @@ impl Memory {
         // Small, so that messages that nobody has read can be pushed out.
         let options = Options::default().retention_bytes(16 << 20).full(Full::Trim);
         let options = if time == Time::Virtual { options } else { options.lease(Duration::from_secs(2)) };
-        Self { broker: MemoryBroker::with(options).expect("options that can be"), time }
+        Self { broker: MemoryBroker::with(options).expect("options that can be"), time, sabotage: None }
     }
 
     async fn publish(&self, message: Message) -> Result<(), Stop> {
@@ -43,7 +48,11 @@ impl Harness for Memory {
     }
 
     async fn open(&self) -> Result<Arc<dyn Broker>, Error> {
-        Ok(Arc::new(self.broker.another()))
+        let connection = Arc::new(self.broker.another());
+        Ok(match self.sabotage {
+            Some(sabotage) => sabotage::sabotaged(connection, sabotage),
+            None => connection,
+        })
     }
 
     async fn kill(&self) -> Result<(), Stop> {
@@ -88,9 +97,60 @@ impl Harness for Memory {
     }
 }
 
+/// What cannot be tried on this broker, and nothing else.
+const LACKING: [&str; 6] = [
+    "d03_a_restart_of_the_server_loses_nothing",
+    "d03_a_frozen_server_loses_nothing",
+    "d10_where_no_lease_can_be_extended_a_longer_timeout_is_refused",
+    "d12_a_process_that_was_frozen_starts_nothing_that_another_has_taken_over",
+    "d14_positions_are_committed_below_what_is_in_flight",
+    "d22_dead_letters_go_back_to_the_group_that_gave_up_on_them",
+];
+
 #[test]
 fn the_memory_broker_keeps_the_delivery_contract() {
-    convoke_conformance::run(|_| Memory::new(Time::Virtual)).assert();
+    convoke_conformance::run(|_| Memory::new(Time::Virtual)).assert().assert_lacking(&LACKING);
+}
+
+#[test]
+fn a_broker_that_breaks_a_promise_is_found_out() {
+    use sabotage::Sabotage::*;
+    let mut unnoticed = Vec::new();
+    for (sabotage, case) in [
+        (ForgetsPublishes, "d04_ok_means"),
+        (ForgetsPublishes, "d08_after_the_last"),
+        (TakesWhatHasNoTopic, "d04_a_missing"),
+        (TakesWhatHasNoTopic, "d04_each"),
+        (AcksWhatIsGivenBack, "d18_a_drain_finishes"),
+        (AcksWhatIsGivenBack, "d07_a_long"),
+        (IgnoresDelays, "d07_a_long"),
+        (IgnoresDelays, "d07_attempts_are_kept"),
+        (ForgetsAttempts, "d07_attempts_are_kept"),
+        (ForgetsMarks, "d07b_a_message"),
+        (ForgetsAcks, "d01_a_settlement"),
+        (ForgetsAcks, "d14_what_was_settled"),
+        (ForgetsAcks, "d02_a_crash_loses"),
+        (ForgetsExtensions, "d10_a_slow"),
+        (StoresOutOfOrder, "d12_a_key_is_in_order_and"),
+        (StoresOutOfOrder, "d04_each"),
+        (KnowsNoBounds, "d16_a_flood"),
+        (KnowsNoBounds, "d16_bytes"),
+        (HidesGaps, "d24_"),
+        (HidesCuts, "d03_after_a_cut"),
+        (AcceptsOldEpochs, "d14_what_is_said"),
+        (LosesRepeatedHeaders, "d21_id_key"),
+        (LosesRepeatedHeaders, "d06_what_does_not"),
+        (ChangesIds, "d21_an_event"),
+        (HasNoLag, "d23_what"),
+        (EndsSilently, "d05_closing"),
+    ] {
+        let make = |_: &str| Memory { sabotage: Some(sabotage), ..Memory::new(Time::Virtual) };
+        let report = convoke_conformance::run_only(case, make);
+        if report.failed().is_empty() {
+            unnoticed.push(format!("{sabotage:?} by {case}: {report}"));
+        }
+    }
+    assert!(unnoticed.is_empty(), "not noticed:\n{}", unnoticed.join("\n"));
 }
 
 /// As adapters of brokers elsewhere are tried: every process on a thread of its own, killed and frozen there.

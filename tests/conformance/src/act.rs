@@ -95,7 +95,7 @@ impl Act {
         self.option(|options| options.order = Some(Order::None))
     }
 
-    pub(crate) fn from_new(self) -> Self {
+    pub(crate) fn starting_new(self) -> Self {
         self.option(|options| options.start = StartAt::New)
     }
 

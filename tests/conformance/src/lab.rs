@@ -106,7 +106,7 @@ impl Lab {
         Self::lock(&self.0.running).push((process, handle.clone()));
     }
 
-    pub(crate) fn ended(&self, process: &'static str, _: &AppHandle) {
+    pub(crate) fn ended(&self, process: &'static str) {
         let mut running = Self::lock(&self.0.running);
         if let Some(index) = running.iter().rposition(|(other, _)| *other == process) {
             running.remove(index);
@@ -160,12 +160,15 @@ impl Lab {
 
     /// Waits until a condition holds that others bring about.
     pub(crate) async fn until(&self, what: &str, mut holds: impl FnMut() -> bool) -> CaseResult {
-        let deadline = Instant::now() + self.patience().min(Duration::from_secs(600));
+        let begun = Instant::now();
+        let patience = self.patience().min(Duration::from_secs(600));
         while !holds() {
-            if Instant::now() > deadline {
+            let waited = begun.elapsed();
+            if waited > patience {
                 return Err(Stop::failed(format!("waited for in vain: {what}")));
             }
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            // Often at first; what takes long is not looked at a hundred thousand times.
+            tokio::time::sleep((waited / 100).clamp(Duration::from_millis(2), Duration::from_millis(250))).await;
         }
         Ok(())
     }

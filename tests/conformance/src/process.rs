@@ -155,7 +155,7 @@ impl Process {
     pub(crate) async fn drain_somehow(self) -> DrainReport {
         let report = self.handle.drain().await;
         self.lab.story().event(self.name, format!("drained: {report:?}"));
-        self.lab.ended(self.name, &self.handle);
+        self.lab.ended(self.name);
         self.home.end().await;
         report
     }
@@ -163,7 +163,7 @@ impl Process {
     /// Dies, without a word to anybody.
     pub(crate) async fn kill(self) {
         self.lab.story().event(self.name, "killed");
-        self.lab.ended(self.name, &self.handle);
+        self.lab.ended(self.name);
         match self.home {
             Home::Shared => self.handle.crash().await,
             own @ Home::Own { .. } => own.end().await,

@@ -113,3 +113,43 @@ fn first_line(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     if line.chars().count() > 120 { format!("{}…", line.chars().take(119).collect::<String>()) } else { line.to_owned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(outcomes: impl IntoIterator<Item = Outcome>) -> Report {
+        let row = |outcome| Row { promise: "D1", case: "d01_case", outcome, took: Duration::from_millis(1500) };
+        Report { broker: "mine".to_owned(), rows: outcomes.into_iter().map(row).collect() }
+    }
+
+    #[test]
+    fn the_table_says_what_each_case_came_to_and_a_failure_has_its_story() {
+        let failed = Outcome::Failed { why: "lost: 7".to_owned(), story: "note 7, id x\n".to_owned() };
+        let text = report([Outcome::Passed, Outcome::Lacking("no server".to_owned()), failed]).to_string();
+        for part in
+            ["mine: 3 cases", "passed    1.500 s", "lacking   1.500 s  no server", "FAILED    1.500 s  lost: 7", "note 7, id x"]
+        {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(text.contains("1 passed, 1 failed, 1 lacking"), "{text}");
+    }
+
+    #[test]
+    #[should_panic(expected = "1 of 1 cases failed")]
+    fn a_failure_is_asserted() {
+        report([Outcome::Failed { why: String::new(), story: String::new() }]).assert();
+    }
+
+    #[test]
+    #[should_panic(expected = "no case was run")]
+    fn nothing_is_not_enough() {
+        report([]).assert();
+    }
+
+    #[test]
+    #[should_panic(expected = "not what was expected")]
+    fn what_is_lacking_does_not_grow_unseen() {
+        report([Outcome::Lacking(String::new())]).assert_lacking(&[]);
+    }
+}

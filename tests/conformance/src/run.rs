@@ -42,20 +42,20 @@ pub fn run<H: Harness>(make: impl Fn(&str) -> H) -> Report {
 pub fn run_only<H: Harness>(only: &str, make: impl Fn(&str) -> H) -> Report {
     let mut report = Report::default();
     for case in cases::all().into_iter().filter(|case| case.name.contains(only)) {
-        let harness = Arc::new(make(case.name));
+        let harness: Arc<dyn Harness> = Arc::new(make(case.name));
         report.broker = harness.name();
-        report.rows.push(run_one(case, harness));
+        report.rows.push(run_one(case, &harness));
     }
     report
 }
 
-fn run_one(case: Case, harness: Arc<dyn Harness>) -> Row {
+fn run_one(case: Case, harness: &Arc<dyn Harness>) -> Row {
     let begun = Instant::now();
     let limit = harness.limit();
     let (send, outcome) = channel();
     // The lab is made within the runtime, whose clock it reads, and is wanted here if the case hangs.
     let shared = Arc::new(Mutex::new(None));
-    let (lab_of_case, harness) = (Arc::clone(&shared), Arc::clone(&harness));
+    let (lab_of_case, harness) = (Arc::clone(&shared), Arc::clone(harness));
     std::thread::spawn(move || {
         let ended = catch_unwind(AssertUnwindSafe(|| {
             let runtime = runtime(harness.time());

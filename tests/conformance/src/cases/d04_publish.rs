@@ -60,7 +60,7 @@ pub(super) async fn d04_a_missing_topic_is_an_error(lab: Lab) -> CaseResult {
 pub(super) async fn d04_groups_exist_before_the_first_message(lab: Lab) -> CaseResult {
     let topic = lab.topic("in");
     let can = lab.capabilities().await?.start_positions;
-    let work = move || if can { on("work", topic).from_new() } else { on("work", topic) };
+    let work = move || if can { on("work", topic).starting_new() } else { on("work", topic) };
     let app = lab.process("1").with(work()).start().await?;
     let publisher = app.handle().publisher().clone();
     publisher.publish(&Note::new("k", 1)).topic(topic).await?;

@@ -35,7 +35,7 @@ pub(super) async fn d07b_a_message_that_kills_its_process_is_given_up_and_takes_
         let explodes = || lab.calls().of_process(life).of_key("bomb").len() > 0;
         let dies = tokio::select! {
             waited = lab.until("the bomb", explodes) => waited.is_ok(),
-            settled = app.settled() => !settled.is_ok(),
+            settled = app.settled() => settled.is_err(),
         };
         if !dies {
             let letters = lab.read(&lab.dead(topic, "work")).await?;

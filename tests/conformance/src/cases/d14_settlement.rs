@@ -73,7 +73,7 @@ pub(super) async fn d14_positions_are_committed_below_what_is_in_flight(lab: Lab
     let topic = lab.topic("in");
     let takes = lab.ms(3000);
     let work = on("work", topic).unordered().concurrency(32).does(move |call: Call| async move {
-        if call.note.number % 25 == 0 {
+        if call.note.number.is_multiple_of(25) {
             tokio::time::sleep(takes).await;
         }
     });

@@ -136,3 +136,25 @@ cases! {
     "D24" d24_gaps:
         d24_what_the_broker_discarded_before_it_was_read_is_reported;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_promise_has_a_case_and_every_case_the_name_of_its_promise() {
+        let cases = all();
+        let promises: BTreeSet<_> = cases.iter().map(|case| case.promise.to_owned()).collect();
+        let expected: BTreeSet<_> = (1..=24).map(|number| format!("D{number}")).chain(["D7b".to_owned()]).collect();
+        assert_eq!(promises, expected);
+        let names: BTreeSet<_> = cases.iter().map(|case| case.name).collect();
+        assert_eq!(names.len(), cases.len(), "names are unique");
+        for case in cases {
+            let (digits, letter) = case.promise[1..].split_at(case.promise[1..].trim_end_matches('b').len());
+            let prefix = format!("d{:0>2}{letter}_", digits);
+            assert!(case.name.starts_with(&prefix), "{} of {}", case.name, case.promise);
+        }
+    }
+}
