@@ -57,8 +57,8 @@ impl Engine {
 
     /// Cancels the handlers of a partition, or all, and gives back what waits to be published again.
     fn stop_running(&mut self, now: Time, only: Option<u32>, out: &mut Vec<Out>) {
-        for r in 0..self.routes.len() {
-            let mut i = self.routes[r].runs.head;
+        for c in 0..self.runs.len() {
+            let mut i = self.runs[c].list.head;
             while i != NIL {
                 let next = self.slots[i as usize].links[RUN].next;
                 if only.is_none_or(|p| self.touches(i, p)) {

@@ -25,6 +25,10 @@ pub struct Engine {
     pub(crate) parts: Vec<Part>,
     pub(crate) lanes: Lanes,
     pub(crate) routes: Vec<RouteState>,
+    /// Routes to look at: something of theirs became ready, or they may start again. Each stands here at most once.
+    pub(crate) roused: Vec<u16>,
+    /// What runs, by the timeout of its route, so that each list is in the order in which it times out.
+    pub(crate) runs: Vec<Runs>,
     pub(crate) batches: Vec<Batch>,
     pub(crate) free_batches: Vec<u32>,
     pub(crate) timers: BinaryHeap<Reverse<(Time, Timer)>>,
@@ -53,19 +57,28 @@ pub struct Engine {
     pub(crate) scratch: Vec<u32>,
 }
 
+/// What runs of the routes that have the same timeout, or none.
+#[derive(Debug)]
+pub(crate) struct Runs {
+    pub(crate) timeout: Option<Duration>,
+    /// By start; of a batch the first message.
+    pub(crate) list: List<RUN>,
+}
+
 /// What the engine keeps of a handler.
 #[derive(Debug)]
 pub(crate) struct RouteState {
+    /// Whether it is among those to look at.
+    pub(crate) roused: bool,
     pub(crate) concurrency: u32,
     pub(crate) running: u32,
     pub(crate) retry: RetryOptions,
     pub(crate) hold: bool,
-    pub(crate) timeout: Option<Duration>,
+    /// Where what it runs is listed, by its timeout.
+    pub(crate) runs: u16,
     pub(crate) batch: Option<BatchOptions>,
     pub(crate) paused: bool,
     pub(crate) ready: List<RUN>,
-    /// What runs, by start; of a batch the first message.
-    pub(crate) runs: List<RUN>,
     /// How many messages are queued or ready.
     pub(crate) pending: u32,
     pub(crate) suspended: bool,
@@ -109,16 +122,24 @@ impl Engine {
     /// An engine without partitions.
     #[must_use]
     pub fn new(config: Config) -> Self {
+        let mut runs: Vec<Runs> = Vec::new();
+        let mut listed = |timeout| {
+            let place = runs.iter().position(|runs| runs.timeout == timeout).unwrap_or_else(|| {
+                runs.push(Runs { timeout, list: List::EMPTY });
+                runs.len() - 1
+            });
+            place as u16
+        };
         let routes = config.routes.iter().map(|route| RouteState {
+            roused: false,
             concurrency: route.concurrency.max(1),
             running: 0,
             retry: route.retry,
             hold: route.on_retry == OnRetry::Hold,
-            timeout: route.timeout,
+            runs: listed(route.timeout),
             batch: route.batch.map(|batch| BatchOptions::new(batch.size.max(1), batch.wait)),
             paused: false,
             ready: List::EMPTY,
-            runs: List::EMPTY,
             pending: 0,
             suspended: false,
             probe_at: None,
@@ -129,8 +150,11 @@ impl Engine {
             block_wait: Duration::ZERO,
             batch_at: None,
         });
+        let routes = routes.collect();
         Self {
-            routes: routes.collect(),
+            routes,
+            roused: Vec::new(),
+            runs,
             slots: Vec::new(),
             parts: Vec::new(),
             lanes: Lanes::default(),
@@ -305,9 +329,20 @@ impl Engine {
         (part.assigned && !part.over && part.epoch == entry.epoch).then_some(entry.part)
     }
 
-    fn with_route(&mut self, route: RouteId, change: impl FnOnce(&mut RouteState)) {
-        if let Some(route) = self.routes.get_mut(route.0 as usize) {
+    fn with_route(&mut self, id: RouteId, change: impl FnOnce(&mut RouteState)) {
+        if let Some(route) = self.routes.get_mut(id.0 as usize) {
             change(route);
+            self.rouse(id);
+        }
+    }
+
+    /// Has the route looked at when it is next said what starts, if it has anything ready.
+    #[inline]
+    pub(crate) fn rouse(&mut self, id: RouteId) {
+        let route = &mut self.routes[id.0 as usize];
+        if !route.roused && route.ready.head != NIL {
+            route.roused = true;
+            self.roused.push(id.0);
         }
     }
 
@@ -318,13 +353,12 @@ impl Engine {
                 Timer::Deadline(p) => self.expire(p, out),
                 Timer::Revoke(p) => self.revoke_now(now, p, out),
                 Timer::Commit(p) => self.send_commit(p, out),
-                Timer::Probe(r) => {
-                    let route = &mut self.routes[r as usize];
+                Timer::Probe(r) => self.with_route(RouteId(r), |route| {
                     route.probe_at = None;
                     route.armed = true;
-                }
-                Timer::Unblock(r) => self.routes[r as usize].blocked = None,
-                Timer::Batch(r) => self.routes[r as usize].batch_at = None,
+                }),
+                Timer::Unblock(r) => self.with_route(RouteId(r), |route| route.blocked = None),
+                Timer::Batch(r) => self.with_route(RouteId(r), |route| route.batch_at = None),
                 Timer::Drain => {
                     debug_assert_eq!(self.drain_by, Some(time));
                     self.drain_now(now, out);

@@ -267,6 +267,7 @@ impl Engine {
                     route.suspended = false;
                     route.probe_at = None;
                     route.armed = false;
+                    self.rouse(id);
                     Self::note(out, Note::Restored { route: id });
                 }
             }

@@ -57,11 +57,15 @@ impl Engine {
         entry.state = State::Ready;
         entry.until = now;
         let first = std::mem::take(&mut entry.first);
-        let list = if entry.suspect { &mut self.suspects } else { &mut self.routes[entry.meta.route.0 as usize].ready };
+        let (suspect, route) = (entry.suspect, entry.meta.route);
+        let list = if suspect { &mut self.suspects } else { &mut self.routes[route.0 as usize].ready };
         if first {
             list.push_front(&mut self.slots, i);
         } else {
             list.push_back(&mut self.slots, i);
+        }
+        if !suspect {
+            self.rouse(route);
         }
         false
     }
@@ -86,9 +90,20 @@ impl Engine {
                 return;
             }
         }
-        for r in 0..self.routes.len() {
-            while self.start_next(now, r, out) {}
+        if self.roused.is_empty() {
+            return;
         }
+        let mut roused = std::mem::take(&mut self.roused);
+        roused.sort_unstable();
+        roused.retain(|&r| {
+            while self.start_next(now, r as usize, out) {}
+            // A batch also fills with what becomes ready behind others of its lane, or with time.
+            let route = &mut self.routes[r as usize];
+            route.roused = route.batch.is_some() && route.ready.head != NIL;
+            route.roused
+        });
+        debug_assert!(self.roused.is_empty(), "a start lets nothing else start");
+        self.roused = roused;
     }
 
     /// Whether a route may start something.
@@ -194,16 +209,18 @@ impl Engine {
             route.armed = false;
         }
         route.running += 1;
-        route.runs.push_back(&mut self.slots, i);
+        self.runs[route.runs as usize].list.push_back(&mut self.slots, i);
         self.running += 1;
     }
 
     /// The handler is through with it, or with the batch that it is the first of.
     pub(crate) fn end_run(&mut self, i: u32) {
-        let route = &mut self.routes[self.slots[i as usize].meta.route.0 as usize];
-        route.runs.remove(&mut self.slots, i);
+        let id = self.slots[i as usize].meta.route;
+        let route = &mut self.routes[id.0 as usize];
+        self.runs[route.runs as usize].list.remove(&mut self.slots, i);
         route.running -= 1;
         self.running -= 1;
+        self.rouse(id);
         if self.alone == i {
             self.alone = NIL;
         }
@@ -340,10 +357,10 @@ impl Engine {
 
     /// Cancels what has taken too long.
     pub(crate) fn time_out(&mut self, now: Time, out: &mut Vec<Out>) {
-        for r in 0..self.routes.len() {
-            let Some(timeout) = self.routes[r].timeout else { continue };
+        for c in 0..self.runs.len() {
+            let Some(timeout) = self.runs[c].timeout else { continue };
             loop {
-                let i = self.routes[r].runs.head;
+                let i = self.runs[c].list.head;
                 if i == NIL || self.slots[i as usize].until.after(timeout) > now {
                     break;
                 }

@@ -76,11 +76,11 @@ impl Engine {
         if self.leases.head != NIL {
             consider(self.slots[self.leases.head as usize].extend);
         }
-        for route in &self.routes {
-            if let Some(timeout) = route.timeout
-                && route.runs.head != NIL
+        for runs in &self.runs {
+            if let Some(timeout) = runs.timeout
+                && runs.list.head != NIL
             {
-                consider(self.slots[route.runs.head as usize].until.after(timeout));
+                consider(self.slots[runs.list.head as usize].until.after(timeout));
             }
         }
         earliest
