@@ -4,7 +4,6 @@
 //! extending leases (see [`keeper`](super::keeper)), reading the status, or asking for a drain.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,14 +11,14 @@ use std::time::Duration;
 use convoke_core::broker::{Commit, Deliveries, Settle, Settlement, SubscriptionControl};
 use convoke_core::cloudevents::derived_id;
 use convoke_core::{Delivered, Delivery, Epoch, MessageBuilder, Outgoing, PartId, Topic, names};
-use convoke_engine::{Answer, End, Engine, In, Meta, Note, Out, Published, RouteId, Slot, Time, Verdict};
+use convoke_engine::{Answer, Engine, In, Meta, Out, Published, RouteId, Slot, Time, Verdict};
 
 use super::bodies::{Bodies, Failure, Said as BodySaid};
 use super::calls::Ended;
 use super::dead::{Death, letter};
 use super::route::{Counters, RouteRunner, Routed, UnknownEvents, identity, take_in};
 use super::verdict::{Said, is_plain, judge};
-use crate::observe::{Happening, Observer, What};
+use crate::observe::{Observer, What};
 use crate::publisher::{identified, too_large};
 
 /// A partition of the present subscription.
@@ -62,7 +61,7 @@ pub(crate) struct Core {
     pub(crate) stopping: bool,
     pub(crate) cancelled: u64,
     /// Messages that were handled since, and could not be settled any more.
-    torn: u64,
+    pub(super) torn: u64,
     metas: Vec<Meta>,
     verdicts: Vec<Verdict>,
 }
@@ -404,79 +403,6 @@ impl Core {
         let (route, incoming) = (body.route, incoming.clone());
         let error = self.bodies.get(slot).and_then(|body| body.failure.as_ref()).map(|failure| failure.error.clone());
         self.observe(route, &incoming, What::Dying { reason, attempts, error: error.as_deref() });
-    }
-
-    fn free(&mut self, slot: Slot, end: End) {
-        if let Some(body) = self.bodies.get(slot) {
-            let counters = &self.routes[body.route.0 as usize].counters;
-            match end {
-                End::Acked => Counters::add(&counters.handled),
-                End::Dropped => Counters::add(&counters.dropped),
-                End::Skipped => Counters::add(&counters.skipped),
-                End::Dead => Counters::add(&counters.dead),
-                End::Lost if self.stopping && body.said == BodySaid::Done => self.torn += 1,
-                End::Retried | End::Returned | End::Lost | End::Duplicate => {}
-            }
-            if let Some(incoming) = &body.incoming {
-                self.observe(body.route, incoming, What::Ended(end.into()));
-            }
-        }
-        self.bodies.remove(slot);
-    }
-
-    fn note(&self, note: Note) {
-        let handler = |route: RouteId| &*self.routes[route.0 as usize].context.handler;
-        match note {
-            Note::Retrying { slot, attempts, delay, .. } => {
-                let Some(body) = self.bodies.get(slot) else { return };
-                let Some(incoming) = &body.incoming else { return };
-                let error = body.failure.as_ref().map(|failure| failure.error.as_str());
-                tracing::debug!(
-                    handler = handler(body.route), topic = %incoming.message.topic(), partition = incoming.partition,
-                    position = %incoming.position, attempts, ?delay, error, "an attempt failed and will be repeated"
-                );
-                self.observe(body.route, incoming, What::Retrying { attempts, delay, error });
-            }
-            Note::Suspended { route, .. } => {
-                tracing::warn!(handler = handler(route), "paused: the handler says that what it depends on is unavailable");
-            }
-            Note::Restored { route } => tracing::info!(handler = handler(route), "resumed: the handler works again"),
-            Note::Full { part, cap } => tracing::debug!(part = part.0, ?cap, "the intake of a partition waits at a cap"),
-            Note::Stuck { slot } => {
-                let incoming = self.bodies.get(slot).and_then(|body| body.incoming.as_ref());
-                if let Some(incoming) = incoming {
-                    tracing::error!(
-                        topic = %incoming.message.topic(), partition = incoming.partition, position = %incoming.position,
-                        "a message can neither be handled nor be dead-lettered; what is behind it waits"
-                    );
-                }
-            }
-            Note::Alone { slot } => {
-                let incoming = self.bodies.get(slot).and_then(|body| body.incoming.as_ref());
-                if let Some(incoming) = incoming {
-                    tracing::warn!(
-                        topic = %incoming.message.topic(), partition = incoming.partition, position = %incoming.position,
-                        "in flight when the last owner died: tried alone"
-                    );
-                }
-            }
-            Note::Expired { part } => tracing::warn!(part = part.0, "ownership was not renewed in time: nothing starts"),
-            _ => {}
-        }
-    }
-
-    fn observe(&self, route: RouteId, incoming: &convoke_core::Incoming, what: What<'_>) {
-        if self.observers.is_empty() {
-            return;
-        }
-        let context = &self.routes[route.0 as usize].context;
-        let happening = Happening { group: &context.group, handler: &context.handler, incoming, what };
-        for observer in &self.observers {
-            // An observer is the user's code: it must not take the driver with it.
-            if catch_unwind(AssertUnwindSafe(|| observer.observe(&happening))).is_err() {
-                tracing::error!(handler = &*context.handler, "an observer panicked");
-            }
-        }
     }
 
     /// What was published for a slot is answered. What is confirmed is not published again.

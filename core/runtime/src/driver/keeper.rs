@@ -57,7 +57,7 @@ async fn extend(remote: &Remote) {
         let now = remote.now();
         core.elapse(now);
         for ((slot, settle), settled) in slots.into_iter().zip(answers) {
-            core.settled(now, slot, settle, super::answer(Some(&settled)));
+            core.settled(now, slot, settle, super::sent::answer(Some(&settled)));
         }
         core.follow(now);
     }

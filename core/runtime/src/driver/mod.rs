@@ -16,58 +16,38 @@ mod bodies;
 mod calls;
 mod core;
 mod dead;
+mod intake;
 mod keeper;
 mod remote;
 mod route;
+mod sent;
+mod tell;
 mod verdict;
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use convoke_core::broker::{
-    Broker, Delay, Deliveries, PublishOutcome, Settle, SettleBy, Settled, Settlement, SubscribeSpec, Subscription,
-    SubscriptionControl, SubscriptionEvent,
-};
-use convoke_core::{BoxFuture, BoxHandler, Epoch, Error, ErrorKind, Incoming, PartId};
-use convoke_engine::{Answer, In, Published, Slot, Time};
-use futures_core::Stream;
+use convoke_core::BoxHandler;
+use convoke_core::broker::{Broker, Deliveries, SubscribeSpec};
+use convoke_engine::{In, Slot, Time};
 use tokio::time::{Instant, Sleep};
 
 pub(crate) use self::core::Core;
 use self::core::Todo;
 use calls::{Calls, Ended};
 pub(crate) use dead::RESERVED;
+use intake::{Intake, REOPEN_MIN};
 pub(crate) use remote::{Command, Remote};
 pub use route::UnknownEvents;
 pub(crate) use route::{Counters, RouteRunner};
+use sent::Sent;
 
 /// How often a turn may go round before others get their chance.
 const ROUNDS: u32 = 64;
-/// How many events are taken from the subscription in one round.
-const EVENTS: u32 = 8;
-/// The pause before a subscription that failed or ended is opened again: this, then twice that, and so on up to [`REOPEN_MAX`].
-const REOPEN_MIN: Duration = Duration::from_millis(100);
-const REOPEN_MAX: Duration = Duration::from_secs(10);
-
-/// What a batch that was sent to the broker will be answered for.
-enum Sent {
-    Publish(BoxFuture<'static, Vec<PublishOutcome>>, Vec<Slot>),
-    Settle(BoxFuture<'static, Vec<Settled>>, Vec<(Slot, Settle)>),
-    Commit(BoxFuture<'static, Vec<Settled>>, Vec<(PartId, Epoch)>, u64),
-}
-
-/// The subscription's side of the driver.
-enum Intake {
-    Opening(BoxFuture<'static, Result<Subscription, Error>>),
-    Waiting(Pin<Box<Sleep>>),
-    Open(Pin<Box<dyn Stream<Item = SubscriptionEvent> + Send>>),
-    Closing(BoxFuture<'static, ()>),
-    Closed,
-}
 
 /// Runs one subscription until it is drained.
 pub(crate) struct Driver {
@@ -121,12 +101,6 @@ impl Driver {
         driver
     }
 
-    fn open(&mut self) {
-        self.opened += 1;
-        let (broker, spec) = (Arc::clone(&self.broker), self.spec.clone());
-        self.intake = Intake::Opening(Box::pin(async move { broker.subscribe(spec).await }));
-    }
-
     fn now(&self) -> Time {
         self.remote.now()
     }
@@ -178,117 +152,6 @@ impl Driver {
         any
     }
 
-    fn poll_intake(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut any = false;
-        for _ in 0..EVENTS {
-            match &mut self.intake {
-                Intake::Opening(opening) => match opening.as_mut().poll(cx) {
-                    Poll::Pending => break,
-                    Poll::Ready(Ok(Subscription { events, control, .. })) => {
-                        self.remote.core().control = Some(Arc::from(control));
-                        self.remote.connected(Ok(()));
-                        self.intake = Intake::Open(events);
-                    }
-                    Poll::Ready(Err(error)) => self.pause_intake(&error),
-                },
-                Intake::Waiting(sleep) => {
-                    if sleep.as_mut().poll(cx).is_pending() {
-                        break;
-                    }
-                    self.open();
-                }
-                Intake::Open(events) => match events.as_mut().poll_next(cx) {
-                    Poll::Pending => break,
-                    Poll::Ready(Some(event)) => self.take_event(event),
-                    Poll::Ready(None) => self.ended(),
-                },
-                Intake::Closing(closing) => {
-                    if closing.as_mut().poll(cx).is_pending() {
-                        break;
-                    }
-                    self.intake = Intake::Closed;
-                }
-                Intake::Closed => break,
-            }
-            any = true;
-        }
-        any
-    }
-
-    fn pause_intake(&mut self, error: &Error) {
-        tracing::warn!(group = self.spec.group, %error, again_in = ?self.reopen, "the subscription failed and will be opened again");
-        self.remote.connected(Err(error));
-        self.intake = Intake::Waiting(Box::pin(tokio::time::sleep(self.reopen)));
-        self.reopen = (self.reopen * 2).min(REOPEN_MAX);
-    }
-
-    /// The stream has ended without being told to: everything is lost, and the subscription is opened anew.
-    fn ended(&mut self) {
-        self.lose_everything();
-        let stopping = {
-            let mut core = self.remote.core();
-            core.control = None;
-            core.stopping
-        };
-        // Whoever is leaving does not join again.
-        if stopping {
-            self.intake = Intake::Closed;
-        } else {
-            self.pause_intake(&Error::new(ErrorKind::Connection, "the broker ended the subscription"));
-        }
-    }
-
-    fn lose_everything(&mut self) {
-        let now = self.now();
-        let mut core = self.remote.core();
-        let parts: Vec<_> = core.parts.drain().map(|(part, info)| (part, info.epoch)).collect();
-        for (part, epoch) in parts {
-            core.step(now, In::Lost { part, epoch });
-        }
-    }
-
-    fn take_event(&mut self, event: SubscriptionEvent) {
-        let now = self.now();
-        let mut core = self.remote.core();
-        match event {
-            SubscriptionEvent::Deliveries(deliveries) if core.stopping => self.late.push((now, deliveries)),
-            SubscriptionEvent::Deliveries(deliveries) => core.delivered(now, deliveries),
-            SubscriptionEvent::Assigned { part, topic, partition, epoch, term, resume } => {
-                tracing::debug!(group = self.spec.group, %topic, partition, epoch = epoch.0, "a partition is assigned");
-                self.reopen = REOPEN_MIN;
-                if core.assigned(part, epoch, &topic) {
-                    let until = term.map(|term| now.after(term));
-                    core.step(now, In::Assigned { part, epoch, until, resume: &resume });
-                } else {
-                    // Never granted anything, it delivers nothing.
-                    tracing::error!(group = self.spec.group, %topic, "the adapter assigns a topic that no handler reads; it is left alone");
-                }
-            }
-            SubscriptionEvent::Renewed { part, epoch, term } => {
-                core.step(now, In::Renewed { part, epoch, until: now.after(term) })
-            }
-            SubscriptionEvent::Revoking { part, epoch, within } => {
-                core.step(now, In::Revoking { part, epoch, by: now.after(within) })
-            }
-            SubscriptionEvent::Lost { part, epoch } => core.step(now, In::Lost { part, epoch }),
-            SubscriptionEvent::Interrupted(error) => {
-                tracing::warn!(group = self.spec.group, %error, "the connection is interrupted");
-                self.remote.connected(Err(&error));
-                drop(core);
-                self.lose_everything();
-            }
-            SubscriptionEvent::Resumed => {
-                tracing::info!(group = self.spec.group, "the connection is back");
-                self.remote.connected(Ok(()));
-            }
-            SubscriptionEvent::Gap { part, from, to } => {
-                tracing::error!(group = self.spec.group, part = part.0, %from, %to, "the broker discarded messages before they were read");
-                self.remote.gap();
-            }
-            other => tracing::warn!(?other, "the adapter says something that this version does not know"),
-        }
-    }
-
     fn poll_calls(&mut self, cx: &mut Context<'_>) -> bool {
         let before = self.finished.len();
         let finished = &mut self.finished;
@@ -315,87 +178,6 @@ impl Driver {
             false
         });
         self.unready.len() < before
-    }
-
-    fn poll_sent(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut any = false;
-        for _ in 0..self.sent.len() {
-            let Some(mut sent) = self.sent.pop_front() else { break };
-            if self.poll_one_sent(&mut sent, cx).is_pending() {
-                self.sent.push_back(sent);
-            } else {
-                any = true;
-            }
-        }
-        any
-    }
-
-    fn poll_one_sent(&mut self, sent: &mut Sent, cx: &mut Context<'_>) -> Poll<()> {
-        match sent {
-            Sent::Publish(future, slots) => {
-                let outcomes = ready!(future.as_mut().poll(cx));
-                self.published(slots, outcomes);
-            }
-            Sent::Settle(future, slots) => {
-                let answers = ready!(future.as_mut().poll(cx));
-                let now = self.now();
-                let mut core = self.remote.core();
-                let mut answers = answers.into_iter();
-                core.elapse(now);
-                for (slot, settle) in slots.drain(..) {
-                    core.settled(now, slot, settle, answer(answers.next().as_ref()));
-                }
-                core.follow(now);
-            }
-            Sent::Commit(future, parts, opened) => {
-                let answers = ready!(future.as_mut().poll(cx));
-                if *opened != self.opened {
-                    // Of a subscription that is gone: the present one may use the same numbers for its partitions and epochs.
-                    return Poll::Ready(());
-                }
-                let now = self.now();
-                let mut core = self.remote.core();
-                let mut answers = answers.into_iter();
-                for (part, epoch) in parts.drain(..) {
-                    core.step(now, In::Committed { part, epoch, answer: answer(answers.next().as_ref()) });
-                }
-            }
-        }
-        Poll::Ready(())
-    }
-
-    /// Answers for a batch of publishes; messages of one slot stand together.
-    fn published(&mut self, slots: &[Slot], outcomes: Vec<PublishOutcome>) {
-        let now = self.now();
-        let mut core = self.remote.core();
-        let mut outcomes = outcomes.into_iter();
-        let mut confirmed = Vec::new();
-        let mut rest = slots;
-        while let [slot, ..] = rest {
-            let count = rest.iter().take_while(|other| *other == slot).count();
-            let mut result = Published::Confirmed;
-            confirmed.clear();
-            for _ in 0..count {
-                let outcome = outcomes.next();
-                confirmed.push(matches!(outcome, Some(PublishOutcome::Confirmed(_))));
-                match outcome {
-                    Some(PublishOutcome::Confirmed(_)) => {}
-                    Some(PublishOutcome::Rejected { retryable: false, error }) => {
-                        core.refused(*slot, &error);
-                        result = Published::Refused;
-                    }
-                    Some(PublishOutcome::Unroutable) => {
-                        core.refused(*slot, &Error::new(ErrorKind::Rejected, "nobody's queue takes what the handler returned"));
-                        result = Published::Refused;
-                    }
-                    // Refused for now, or not answered: the same again, under the same id.
-                    _ if result == Published::Confirmed => result = Published::Again,
-                    _ => {}
-                }
-            }
-            core.published(now, *slot, result, &confirmed);
-            rest = &rest[count..];
-        }
     }
 
     fn poll_time(&mut self, cx: &mut Context<'_>) -> bool {
@@ -500,89 +282,6 @@ impl Driver {
             }
         }
         self.todo.starts = starts;
-    }
-
-    /// Sends what has gathered: one batch of publishes, one of settlements, one of commits.
-    fn send(&mut self) -> bool {
-        let before = self.sent.len();
-        if !self.todo.publishes.is_empty() {
-            let (slots, batch): (Vec<_>, Vec<_>) = self.todo.publishes.drain(..).unzip();
-            let broker = Arc::clone(&self.broker);
-            self.sent.push_back(Sent::Publish(Box::pin(async move { broker.publish(batch).await }), slots));
-        }
-        let control = || self.remote.core().control.clone();
-        if !self.todo.settles.is_empty() {
-            let (slots, batch): (Vec<_>, Vec<_>) =
-                self.todo.settles.drain(..).map(|(slot, settlement)| ((slot, settlement.settle), settlement)).unzip();
-            let future = match control() {
-                Some(control) => control.settle(batch),
-                None => gone(batch.len()),
-            };
-            self.sent.push_back(Sent::Settle(future, slots));
-        }
-        if !self.todo.commits.is_empty() {
-            let batch = std::mem::take(&mut self.todo.commits);
-            let parts = batch.iter().map(|commit| (commit.part, commit.epoch)).collect();
-            let future = match control() {
-                Some(control) => control.commit(batch),
-                None => gone(batch.len()),
-            };
-            self.sent.push_back(Sent::Commit(future, parts, self.opened));
-        }
-        self.sent.len() > before
-    }
-
-    /// How to give back what came in after it was told to stop; where positions are committed, by saying nothing of it.
-    fn give_back_late(&mut self) -> Vec<Settlement> {
-        let capabilities = self.broker.capabilities();
-        let now = self.now();
-        let late = std::mem::take(&mut self.late);
-        if capabilities.settle != SettleBy::Message {
-            return Vec::new();
-        }
-        let native = matches!(capabilities.delay, Delay::Native { .. });
-        let nack = |since: Time, incoming: Incoming| {
-            // It has waited here too.
-            let delay = incoming.due_in.filter(|_| native).unwrap_or_default().saturating_sub(now.since(since));
-            Settlement::new(incoming.token, Settle::Nack { delay, attempts: incoming.attempts, hold: true })
-        };
-        let of_batch = |(since, deliveries): (Time, Deliveries)| deliveries.messages.into_iter().map(move |one| nack(since, one));
-        late.into_iter().flat_map(of_batch).collect()
-    }
-
-    /// Ends the subscription, once the engine is drained.
-    fn close(&mut self) {
-        let control = self.remote.core().control.take();
-        let late = self.give_back_late();
-        self.intake = match control {
-            Some(control) => {
-                let closing: Arc<dyn SubscriptionControl> = control;
-                // The stream is dropped only after the adapter was told: dropping it first would look like a crash.
-                let events = std::mem::replace(&mut self.intake, Intake::Closed);
-                Intake::Closing(Box::pin(async move {
-                    if !late.is_empty() {
-                        // What the answers say changes nothing: what is not given back so is when the subscription ends.
-                        let _ = closing.settle(late).await;
-                    }
-                    closing.close().await;
-                    drop(events);
-                }))
-            }
-            None => Intake::Closed,
-        };
-    }
-}
-
-/// The answers when there is no subscription to settle with any more.
-fn gone(count: usize) -> BoxFuture<'static, Vec<Settled>> {
-    Box::pin(async move { (0..count).map(|_| Settled::Stale).collect() })
-}
-
-fn answer(settled: Option<&Settled>) -> Answer {
-    match settled {
-        Some(Settled::Applied) => Answer::Applied,
-        Some(Settled::Stale) => Answer::Stale,
-        _ => Answer::Failed,
     }
 }
 

@@ -1,0 +1,191 @@
+//! The driver's subscription: opened, read, opened again when it fails, and closed.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use convoke_core::broker::{
+    Delay, Deliveries, Settle, SettleBy, Settlement, Subscription, SubscriptionControl, SubscriptionEvent,
+};
+use convoke_core::{BoxFuture, Error, ErrorKind, Incoming};
+use convoke_engine::{In, Time};
+use futures_core::Stream;
+use tokio::time::Sleep;
+
+use super::Driver;
+
+/// How many events are taken from the subscription in one round.
+const EVENTS: u32 = 8;
+/// The pause before a subscription that failed or ended is opened again: this, then twice that, and so on up to [`REOPEN_MAX`].
+pub(super) const REOPEN_MIN: Duration = Duration::from_millis(100);
+const REOPEN_MAX: Duration = Duration::from_secs(10);
+
+/// The subscription's side of the driver.
+pub(super) enum Intake {
+    Opening(BoxFuture<'static, Result<Subscription, Error>>),
+    Waiting(Pin<Box<Sleep>>),
+    Open(Pin<Box<dyn Stream<Item = SubscriptionEvent> + Send>>),
+    Closing(BoxFuture<'static, ()>),
+    Closed,
+}
+
+impl Driver {
+    pub(super) fn open(&mut self) {
+        self.opened += 1;
+        let (broker, spec) = (Arc::clone(&self.broker), self.spec.clone());
+        self.intake = Intake::Opening(Box::pin(async move { broker.subscribe(spec).await }));
+    }
+
+    pub(super) fn poll_intake(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut any = false;
+        for _ in 0..EVENTS {
+            match &mut self.intake {
+                Intake::Opening(opening) => match opening.as_mut().poll(cx) {
+                    Poll::Pending => break,
+                    Poll::Ready(Ok(Subscription { events, control, .. })) => {
+                        self.remote.core().control = Some(Arc::from(control));
+                        self.remote.connected(Ok(()));
+                        self.intake = Intake::Open(events);
+                    }
+                    Poll::Ready(Err(error)) => self.pause_intake(&error),
+                },
+                Intake::Waiting(sleep) => {
+                    if sleep.as_mut().poll(cx).is_pending() {
+                        break;
+                    }
+                    self.open();
+                }
+                Intake::Open(events) => match events.as_mut().poll_next(cx) {
+                    Poll::Pending => break,
+                    Poll::Ready(Some(event)) => self.take_event(event),
+                    Poll::Ready(None) => self.ended(),
+                },
+                Intake::Closing(closing) => {
+                    if closing.as_mut().poll(cx).is_pending() {
+                        break;
+                    }
+                    self.intake = Intake::Closed;
+                }
+                Intake::Closed => break,
+            }
+            any = true;
+        }
+        any
+    }
+
+    pub(super) fn pause_intake(&mut self, error: &Error) {
+        tracing::warn!(group = self.spec.group, %error, again_in = ?self.reopen, "the subscription failed and will be opened again");
+        self.remote.connected(Err(error));
+        self.intake = Intake::Waiting(Box::pin(tokio::time::sleep(self.reopen)));
+        self.reopen = (self.reopen * 2).min(REOPEN_MAX);
+    }
+
+    /// The stream has ended without being told to: everything is lost, and the subscription is opened anew.
+    pub(super) fn ended(&mut self) {
+        self.lose_everything();
+        let stopping = {
+            let mut core = self.remote.core();
+            core.control = None;
+            core.stopping
+        };
+        // Whoever is leaving does not join again.
+        if stopping {
+            self.intake = Intake::Closed;
+        } else {
+            self.pause_intake(&Error::new(ErrorKind::Connection, "the broker ended the subscription"));
+        }
+    }
+
+    pub(super) fn lose_everything(&mut self) {
+        let now = self.now();
+        let mut core = self.remote.core();
+        let parts: Vec<_> = core.parts.drain().map(|(part, info)| (part, info.epoch)).collect();
+        for (part, epoch) in parts {
+            core.step(now, In::Lost { part, epoch });
+        }
+    }
+
+    pub(super) fn take_event(&mut self, event: SubscriptionEvent) {
+        let now = self.now();
+        let mut core = self.remote.core();
+        match event {
+            SubscriptionEvent::Deliveries(deliveries) if core.stopping => self.late.push((now, deliveries)),
+            SubscriptionEvent::Deliveries(deliveries) => core.delivered(now, deliveries),
+            SubscriptionEvent::Assigned { part, topic, partition, epoch, term, resume } => {
+                tracing::debug!(group = self.spec.group, %topic, partition, epoch = epoch.0, "a partition is assigned");
+                self.reopen = REOPEN_MIN;
+                if core.assigned(part, epoch, &topic) {
+                    let until = term.map(|term| now.after(term));
+                    core.step(now, In::Assigned { part, epoch, until, resume: &resume });
+                } else {
+                    // Never granted anything, it delivers nothing.
+                    tracing::error!(group = self.spec.group, %topic, "the adapter assigns a topic that no handler reads; it is left alone");
+                }
+            }
+            SubscriptionEvent::Renewed { part, epoch, term } => {
+                core.step(now, In::Renewed { part, epoch, until: now.after(term) })
+            }
+            SubscriptionEvent::Revoking { part, epoch, within } => {
+                core.step(now, In::Revoking { part, epoch, by: now.after(within) })
+            }
+            SubscriptionEvent::Lost { part, epoch } => core.step(now, In::Lost { part, epoch }),
+            SubscriptionEvent::Interrupted(error) => {
+                tracing::warn!(group = self.spec.group, %error, "the connection is interrupted");
+                self.remote.connected(Err(&error));
+                drop(core);
+                self.lose_everything();
+            }
+            SubscriptionEvent::Resumed => {
+                tracing::info!(group = self.spec.group, "the connection is back");
+                self.remote.connected(Ok(()));
+            }
+            SubscriptionEvent::Gap { part, from, to } => {
+                tracing::error!(group = self.spec.group, part = part.0, %from, %to, "the broker discarded messages before they were read");
+                self.remote.gap();
+            }
+            other => tracing::warn!(?other, "the adapter says something that this version does not know"),
+        }
+    }
+
+    /// How to give back what came in after it was told to stop; where positions are committed, by saying nothing of it.
+    pub(super) fn give_back_late(&mut self) -> Vec<Settlement> {
+        let capabilities = self.broker.capabilities();
+        let now = self.now();
+        let late = std::mem::take(&mut self.late);
+        if capabilities.settle != SettleBy::Message {
+            return Vec::new();
+        }
+        let native = matches!(capabilities.delay, Delay::Native { .. });
+        let nack = |since: Time, incoming: Incoming| {
+            // It has waited here too.
+            let delay = incoming.due_in.filter(|_| native).unwrap_or_default().saturating_sub(now.since(since));
+            Settlement::new(incoming.token, Settle::Nack { delay, attempts: incoming.attempts, hold: true })
+        };
+        let of_batch = |(since, deliveries): (Time, Deliveries)| deliveries.messages.into_iter().map(move |one| nack(since, one));
+        late.into_iter().flat_map(of_batch).collect()
+    }
+
+    /// Ends the subscription, once the engine is drained.
+    pub(super) fn close(&mut self) {
+        let control = self.remote.core().control.take();
+        let late = self.give_back_late();
+        self.intake = match control {
+            Some(control) => {
+                let closing: Arc<dyn SubscriptionControl> = control;
+                // The stream is dropped only after the adapter was told: dropping it first would look like a crash.
+                let events = std::mem::replace(&mut self.intake, Intake::Closed);
+                Intake::Closing(Box::pin(async move {
+                    if !late.is_empty() {
+                        // What the answers say changes nothing: what is not given back so is when the subscription ends.
+                        let _ = closing.settle(late).await;
+                    }
+                    closing.close().await;
+                    drop(events);
+                }))
+            }
+            None => Intake::Closed,
+        };
+    }
+}
