@@ -110,6 +110,10 @@ impl Publisher {
 
     /// Publishes many events together; the answers are as many as the events, in the same order.
     ///
+    /// # Delivery
+    /// They are stored in this order, unless the broker refuses one for a while or does not answer for it: that one is repeated by
+    /// itself, and may come behind later ones of its key. Where that must not happen, await each before the next.
+    ///
     /// # Cancel safety
     /// If the future is dropped, any number of the events may have been published.
     pub async fn publish_all<'a, E: Event>(&self, events: impl IntoIterator<Item = &'a E>) -> Vec<Result<Receipt, Error>> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use convoke_core::broker::{Broker, PublishOutcome};
+use convoke_core::broker::{Broker, Capabilities, PublishDelay, PublishOutcome};
 use convoke_core::cloudevents::{new_id, rfc3339};
 use convoke_core::{BoxFuture, Error, ErrorKind, Message, Outgoing, PublishSink, Receipt, names};
 use tokio::sync::Notify;
@@ -54,7 +54,7 @@ impl Sink {
         let mut waiting = Vec::with_capacity(batch.len());
         for outgoing in batch {
             let outgoing = identified(outgoing, &self.app);
-            answers.push(too_large(&outgoing, max).map(Err));
+            answers.push(too_large(&outgoing, max).or_else(|| not_offered(&outgoing, self.broker.capabilities())).map(Err));
             if answers.last().is_some_and(Option::is_none) {
                 waiting.push((answers.len() - 1, outgoing));
             }
@@ -136,6 +136,20 @@ pub(crate) fn too_large(outgoing: &Outgoing, max: Option<usize>) -> Option<Error
             format!("a message of {size} bytes for `{topic}` is over the limit of {max} bytes; send a reference to the data");
         Error::new(ErrorKind::TooLarge, text)
     })
+}
+
+/// Refuses what the broker does not offer, once and for every adapter: an option is honoured or refused, never ignored.
+fn not_offered(outgoing: &Outgoing, capabilities: &Capabilities) -> Option<Error> {
+    let missing = if outgoing.deliver_at.is_some() && capabilities.publish_delay == PublishDelay::None {
+        "deliver a message later than at once; let a handler wait, or publish it when it is due"
+    } else if outgoing.expires_at.is_some() && !capabilities.expiry {
+        "let messages expire; put the time into the event, and let the handler look at it"
+    } else if outgoing.reply_to.is_some() && !capabilities.reply_to {
+        "carry the address of an answer; put it into the event"
+    } else {
+        return None;
+    };
+    Some(Error::new(ErrorKind::Unsupported, format!("{} cannot {missing}", capabilities.name)))
 }
 
 /// The final answer, or `None` if the message is to be sent again.

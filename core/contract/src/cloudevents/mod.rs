@@ -41,11 +41,20 @@ pub fn derived_id(cause: &str, group: &str, handler: &str, index: usize) -> Stri
     Uuid::new_v5(&DERIVED, name.as_bytes()).to_string()
 }
 
-/// The id of a message: the one it came with, else one made of where it stands.
+/// The id of a message: the one it came with, else one made of where it stands, so that a redelivery has the same.
+///
+/// Where positions mean nothing beyond a connection it is made of what is in it: a weak one, which equal messages share.
 pub(crate) fn identity(incoming: &Incoming) -> Cow<'_, str> {
     match incoming.content().id() {
         Some(id) => Cow::Borrowed(id),
-        None => Cow::Owned(format!("{}/{}/{}", incoming.message.topic(), incoming.partition, incoming.position)),
+        None if incoming.position.is_stable() => {
+            Cow::Owned(format!("{}/{}/{}", incoming.message.topic(), incoming.partition, incoming.position))
+        }
+        None => {
+            let key = incoming.message.key().map_or(&[][..], |key| key.as_bytes());
+            let content = [incoming.message.topic().as_str().as_bytes(), key, incoming.message.payload()].join(&0);
+            Cow::Owned(Uuid::new_v5(&DERIVED, &content).to_string())
+        }
     }
 }
 
@@ -127,6 +136,17 @@ mod tests {
         for other in [("2", "g", "h", 0), ("1", "gh", "", 0), ("1", "g", "h", 1)] {
             assert_ne!(id, derived_id(other.0, other.1, other.2, other.3));
         }
+    }
+
+    #[test]
+    fn a_bare_message_has_the_id_of_its_place_or_of_its_content() {
+        use crate::{Message, Position, broker::Token};
+        let at = |position, payload: &'static str| {
+            Incoming::new(Message::builder("t").payload(payload).build(), 3, position, Token::for_tests(position))
+        };
+        assert_eq!(identity(&at(Position::Offset(7), "a")), "t/3/7");
+        assert_eq!(identity(&at(Position::Tag(1), "a")), identity(&at(Position::Tag(9), "a")));
+        assert_ne!(identity(&at(Position::Tag(1), "a")), identity(&at(Position::Tag(1), "b")));
     }
 
     #[test]

@@ -224,7 +224,12 @@ impl Core {
     /// What a batch returned depends on all of its messages, so its identity does: the same batch again has the same, another
     /// composition never has.
     fn hand_over(&mut self, slot: Slot, slots: &[Slot], outgoing: Vec<MessageBuilder>) -> Result<(), convoke_core::Error> {
-        let id_of = |slot: &Slot| Some(Delivered::new(self.bodies.get(*slot)?.incoming.clone()?, 1).id().into_owned());
+        // Ids are unique within their source.
+        let id_of = |slot: &Slot| {
+            let delivered = Delivered::new(self.bodies.get(*slot)?.incoming.clone()?, 1);
+            let source = delivered.message().headers().get_str(names::SOURCE).unwrap_or_default();
+            Some(format!("{source} {}", delivered.id()))
+        };
         let causes = slots.iter().filter_map(id_of).collect::<Vec<_>>().join("\n");
         let Some(body) = self.bodies.get_mut(slot) else { return Ok(()) };
         let Some(incoming) = &body.incoming else { return Ok(()) };
