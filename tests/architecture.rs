@@ -14,7 +14,7 @@ const CLIENTS: [&str; 4] = ["rdkafka", "async-nats", "redis", "lapin"];
 const LONG: [(&str, &str); 3] = [
     ("core/engine/src/io.rs", "every input and output of the engine on one page, most of it documentation"),
     ("core/runtime/src/driver/core.rs", "what is done under the driver's lock, which must be seen as a whole"),
-    ("core/runtime/src/driver/mod.rs", "the driver's turn: its invariants hold between these functions"),
+    ("core/engine/src/engine.rs", "the engine's tables, its entry points and what can be read of it"),
 ];
 
 /// What a floor of the house may stand on.

@@ -62,8 +62,6 @@ fn runs_until_it_is_told_to_stop() {
         .unwrap();
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let printed: String = lines.take(shown.lines().count()).map(|line| line.unwrap() + "\n").collect();
-    // The table is printed before the signals are listened to: give it the moment in between.
-    std::thread::sleep(std::time::Duration::from_millis(500));
     let told = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     let status = child.wait().unwrap();
     assert_eq!(printed, shown, "the table in getting-started.md");
