@@ -99,7 +99,12 @@ impl Engine {
             let mut at = after;
             while at != NIL {
                 let entry = &self.slots[at as usize];
-                if !matches!(entry.state, State::Queued | State::Ready | State::Stalled | State::Marking) {
+                let untried = match entry.state {
+                    State::Queued | State::Ready | State::Stalled | State::Marking => true,
+                    State::Waiting { .. } => entry.attempts == entry.meta.attempts,
+                    _ => false,
+                };
+                if !untried {
                     break;
                 }
                 if entry.part == part {
@@ -244,7 +249,7 @@ impl Engine {
                 self.lanes.close(lane);
                 return;
             }
-            if self.slots[head as usize].state != State::Queued || !self.turn(now, head, out) {
+            if !matches!(self.slots[head as usize].state, State::Queued) || !self.turn(now, head, out) {
                 return;
             }
             self.detach(head);

@@ -250,8 +250,10 @@ impl Engine {
         true
     }
 
-    /// How many messages of the lane that `i` heads can be in a batch, `i` included.
-    fn eligible(&mut self, now: Time, i: u32, most: usize) {
+    /// Notes which messages of the lane that `i` heads can be in a batch, `i` included. What became due while `i` waits is one of
+    /// them only when the wait is over at any rate: no timer is set for it, so it must not be what fills the batch.
+    fn eligible(&mut self, now: Time, full: Time, i: u32, most: usize) {
+        let due = if now < full { self.slots[i as usize].until } else { now };
         self.scratch.push(i);
         let mut next = self.behind(i);
         while next != NIL && self.scratch.len() < most {
@@ -259,7 +261,7 @@ impl Engine {
             let fits = entry.state == State::Queued
                 && entry.meta.route == head.meta.route
                 && entry.meta.dead.is_none()
-                && entry.due <= now
+                && entry.due <= due
                 && !entry.suspect
                 && !self.parts[entry.part as usize].expired;
             if !fits {
@@ -283,7 +285,7 @@ impl Engine {
         self.scratch.clear();
         let mut head = first;
         while head != NIL && self.scratch.len() < size {
-            self.eligible(now, head, size);
+            self.eligible(now, full, head, size);
             head = self.slots[head as usize].links[RUN].next;
         }
         if now < full && self.scratch.len() < size {

@@ -79,6 +79,17 @@ fn a_batch_starts_when_it_is_full_or_has_waited() {
 }
 
 #[test]
+fn a_batch_is_not_filled_by_what_becomes_due_while_it_waits() {
+    let mut bench = Bench::assigned(batches(2, 20));
+    let (s, _) = bench.deliver(&[on(1, 1), Meta { due: Some(at(8)), ..on(2, 1) }]);
+    assert_eq!(bench.engine.next_wake(), Some(at(20)));
+    bench.now = at(10).0;
+    assert_eq!(bench.step(In::Tick), []);
+    assert_eq!(bench.tick_to(20), [Out::StartBatch { slot: s[0], route: ROUTE, shard: 0 }]);
+    assert_eq!(bench.engine.batch(s[0]), s);
+}
+
+#[test]
 fn what_follows_a_failed_one_of_its_lane_is_repeated_with_it() {
     let mut bench = Bench::assigned(batches(4, 0));
     let (s, _) = bench.deliver(&[on(1, 1), on(2, 1), on(3, 1), on(4, 2)]);

@@ -146,3 +146,15 @@ fn by_watermark_a_long_retry_waits_here_whatever_the_broker_could_delay() {
     assert!(matches!(out[..], [Out::Note(Note::Retrying { attempts: 1, .. })]));
     assert_eq!(starts(&bench.tick_to(60_000)), [(s[0], 2)]);
 }
+
+#[test]
+fn what_comes_late_goes_before_a_later_one_that_is_not_due_and_behind_a_retry() {
+    let mut bench = Bench::assigned(config());
+    let (s, _) = bench.deliver(&[Meta { due: Some(at(50)), ..on(5, 1) }, on(6, 2)]);
+    bench.finish(s[1], FAILED);
+    let (late, out) = bench.deliver(&[on(3, 1), on(4, 2)]);
+    assert_eq!(started(&out), []);
+    assert_eq!(started(&bench.tick_to(50)), [late[0]]);
+    assert_eq!(started(&bench.finish(late[0], Verdict::Ack)), [s[0]]);
+    assert_eq!(starts(&bench.tick_to(100)), [(s[1], 2)]);
+}

@@ -74,3 +74,14 @@ fn a_suspect_whose_route_is_paused_does_not_keep_others_waiting() {
     bench.step(In::Resume { route: RouteId(0) });
     assert_eq!(settles(&bench.finish(s[1], Verdict::Ack)), [(s[1], Settle::Ack), (s[0], MARK)]);
 }
+
+#[test]
+fn what_precedes_a_suspect_that_waits_for_its_mark_goes_first() {
+    let mut bench = marks();
+    let (s, _) = bench.deliver(&[suspect(5)]);
+    assert_eq!(bench.settled(s[0], MARK, Answer::Failed), []);
+    let (earlier, out) = bench.deliver(&[meta(3)]);
+    assert_eq!(started(&out), []);
+    assert_eq!(started(&bench.tick_to(10)), earlier);
+    assert_eq!(settles(&bench.finish(earlier[0], Verdict::Ack)), [(earlier[0], Settle::Ack), (s[0], MARK)]);
+}
