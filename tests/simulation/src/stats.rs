@@ -38,6 +38,7 @@ reached! {
     FaultPublishWithoutAnAnswer = "fault: publish without an answer",
     FaultRedelivery = "fault: redelivery",
     FaultResize = "fault: resize",
+    FaultRenewedTooLate = "fault: renewed too late",
     FaultRevoked = "fault: revoked",
     FaultSettlementWithoutAnAnswer = "fault: settlement without an answer",
     FaultUncleanAssignment = "fault: unclean assignment",
@@ -114,6 +115,7 @@ reached! {
     Drained = "drained",
     DrainedLate = "drained late",
     EarlyTick = "early tick",
+    Several = "several inputs at once",
     // How messages end.
     FreeAcked = "free: acked",
     FreeDropped = "free: dropped",

@@ -17,7 +17,11 @@ impl Oracle {
         telling: bool,
         stats: &mut Stats,
     ) {
-        let Ok((head, _)) = self.held(slot) else { return };
+        let Ok((head, held)) = self.held(slot) else { return };
+        // It was cancelled before it was heard.
+        if !held.running {
+            return;
+        }
         let members = self.members(head);
         let route = self.slots[head].as_ref().map_or(0, |held| held.meta.route.0 as usize);
         let mut live = Vec::new();

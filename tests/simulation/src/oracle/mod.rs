@@ -55,6 +55,8 @@ pub struct Oracle {
     alone: Option<usize>,
     /// The suspect whose mark is in the commit that was just asked for.
     mark_sent: Option<usize>,
+    /// Commits that this step asked for, by partition and epoch.
+    commits: Vec<(usize, u64)>,
     draining: Option<Time>,
     aborted: bool,
     drained: bool,
@@ -79,6 +81,7 @@ impl Oracle {
             batches: Vec::new(),
             alone: None,
             mark_sent: None,
+            commits: Vec::new(),
             draining: None,
             aborted: false,
             drained: false,

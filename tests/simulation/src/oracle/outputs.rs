@@ -7,7 +7,7 @@ use super::{Checked, Oracle};
 use crate::stats::{Reached, Stats};
 
 impl Oracle {
-    /// Checks the outputs of a step.
+    /// Checks the outputs of a step, or of a part of it.
     ///
     /// # Errors
     /// What does not hold.
@@ -31,7 +31,6 @@ impl Oracle {
                 _ => None,
             })
             .collect();
-        let mut commits = Vec::new();
         for &output in out {
             match output {
                 Out::Start { slot, route, attempt, shard } => self.start_one(now, slot, (route, attempt, shard), stats)?,
@@ -47,7 +46,7 @@ impl Oracle {
                     if ends.contains(&part.0) {
                         self.check_commit(part.0 as usize, commit(part.0))?;
                     } else {
-                        commits.push(part.0);
+                        self.commits.push((part.0 as usize, epoch.0));
                     }
                     stats.count(Reached::Commit);
                 }
@@ -62,8 +61,20 @@ impl Oracle {
                 Out::Note(note) => self.note(now, note, stats)?,
             }
         }
-        for part in commits {
-            self.check_commit(part as usize, commit(part))?;
+        Ok(())
+    }
+
+    /// Checks what holds between steps, and the commits that the step asked for.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub fn end_of_step(&mut self, now: Time, commit: &dyn Fn(u32) -> Option<Commit>) -> Checked {
+        for (p, epoch) in std::mem::take(&mut self.commits) {
+            let share = &self.shares[p];
+            // If it was lost in the same step, nobody keeps what the commit says.
+            if share.ours && !share.over && share.epoch == epoch {
+                self.check_commit(p, commit(p as u32))?;
+            }
         }
         self.settled_state(now)
     }

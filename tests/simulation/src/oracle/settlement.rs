@@ -147,6 +147,7 @@ impl Oracle {
         if self.alone == Some(i) {
             self.alone = None;
         }
+        self.mark_sent.take_if(|sent| *sent == i);
         let share = &mut self.shares[p];
         if share.ours && share.epoch == epoch && !share.over {
             share.held -= 1;

@@ -45,10 +45,13 @@ impl World {
                 log.credit += i64::from(messages);
                 log.bytes += bytes as i64;
             }
-            Out::Revoked { part, .. } => {
+            Out::Revoked { part, epoch } => {
                 let p = part.0 as usize;
-                self.settle_some(Some(p));
-                self.end(p, false);
+                // It may have been given to us again in the same step.
+                if self.logs[p].epoch == epoch.0 {
+                    self.settle_some(Some(p));
+                    self.end(p, false);
+                }
             }
             Out::Swap { held, new } => self.bodies[held.index as usize].token = self.bodies[new.index as usize].token,
             Out::Free { slot, .. } => self.bodies[slot.index as usize].live = false,

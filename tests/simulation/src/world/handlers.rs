@@ -28,7 +28,7 @@ impl World {
         let k = self.rng.below(self.running.len() as u64) as usize;
         let slot = self.running[k];
         // A timer may cancel it before it can say anything.
-        if self.engine.next_wake().is_some_and(|wake| wake <= self.now) {
+        if !self.gathering && self.engine.next_wake().is_some_and(|wake| wake <= self.now) {
             return self.feed(In::Tick);
         }
         self.running.swap_remove(k);

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use convoke_core::PartId;
 use convoke_core::broker::SettleBy;
-use convoke_engine::{Config, Engine, In, RouteId, Slot, Time, Verdict};
+use convoke_engine::{Config, Engine, In, Out, RouteId, Slot, Time};
 
 use crate::{Oracle, Reached, Rng, Sabotage, Stats, Violation};
 
@@ -12,6 +11,7 @@ mod broker;
 mod config;
 mod driver;
 mod faults;
+mod feed;
 mod handlers;
 mod heal;
 mod partitions;
@@ -73,6 +73,9 @@ struct World {
     tags: bool,
     draining: bool,
     drained: bool,
+    /// Whether several inputs are taken in one step, and what they have led to.
+    gathering: bool,
+    gathered: Vec<Out>,
     stats: Stats,
     inputs: u64,
     sabotage: Option<Sabotage>,
@@ -104,6 +107,8 @@ impl World {
             tags,
             draining: false,
             drained: false,
+            gathering: false,
+            gathered: Vec::new(),
             stats: Stats::default(),
             inputs: 0,
             sabotage,
@@ -134,7 +139,8 @@ impl World {
             return self.restart(false);
         }
         match self.rng.below(1000) {
-            0..230 => self.deliver(),
+            0..30 => self.several(),
+            30..230 => self.deliver(),
             230..450 => self.finish(),
             450..720 => self.answer(),
             720..830 => self.advance(),
@@ -173,53 +179,6 @@ impl World {
 
     fn route(&mut self) -> RouteId {
         RouteId(self.rng.below(self.config.routes.len() as u64) as u16)
-    }
-
-    /// An input through the engine, and its outputs through the oracle to the driver.
-    fn feed(&mut self, input: In<'_>) -> Lived {
-        if !matches!(input, In::Tick) && self.engine.next_wake().is_some_and(|wake| wake <= self.now) {
-            self.feed(In::Tick)?;
-        }
-        self.inputs += 1;
-        self.oracle.input(self.now, &input, &mut self.stats);
-        let mut out = Vec::new();
-        let halved;
-        match (self.sabotage, input) {
-            (Some(Sabotage::RevokeIgnored), In::Revoking { .. }) | (Some(Sabotage::DeadlineUnknown), In::Renewed { .. }) => {}
-            (Some(Sabotage::DeadlineUnknown), In::Assigned { part, epoch, resume, .. }) => {
-                self.engine.step(self.now, In::Assigned { part, epoch, until: None, resume }, &mut out);
-            }
-            (Some(Sabotage::DelayCutShort), In::Finished { slot, verdicts, returned }) => {
-                let halve = |verdict: &Verdict| match *verdict {
-                    Verdict::Failed { after: Some(after), reason } => Verdict::Failed { after: Some(after / 2), reason },
-                    other => other,
-                };
-                halved = verdicts.iter().map(halve).collect::<Vec<_>>();
-                self.engine.step(self.now, In::Finished { slot, verdicts: &halved, returned }, &mut out);
-            }
-            (_, input) => self.engine.step(self.now, input, &mut out),
-        }
-        self.tamper(&mut out);
-        if self.record {
-            self.trace.push(format!("{:>12} {input:?}", self.now.0));
-            self.trace.extend(out.iter().map(|out| format!("{:>16}{out:?}", "")));
-        }
-        let engine = &self.engine;
-        let past_gap = self.sabotage == Some(Sabotage::CommitPastGap);
-        let commit = |part: u32| {
-            let mut commit = engine.commit(PartId(part))?;
-            if past_gap && let Some(range) = commit.progress.done.last() {
-                commit.upto = range.1.next();
-                commit.progress.done.clear();
-            }
-            Some(commit)
-        };
-        self.oracle.outputs(self.now, &out, &|slot| engine.batch(slot).to_vec(), &commit, &mut self.stats)?;
-        let commits: Vec<_> = (0..PARTS as u32).map(commit).collect();
-        for out in out {
-            self.carry_out(out, &commits);
-        }
-        Ok(())
     }
 
     fn advance(&mut self) -> Lived {

@@ -83,7 +83,11 @@ impl World {
         if self.logs[p].until.is_none() || !self.logs[p].assigned {
             return Ok(());
         }
-        let until = self.now.after(ms(20 + self.rng.below(300)));
+        let late = self.rng.chance(5);
+        let until = if late { self.now } else { self.now.after(ms(20 + self.rng.below(300))) };
+        if late {
+            self.stats.count(Reached::FaultRenewedTooLate);
+        }
         self.logs[p].until = Some(until);
         self.feed(In::Renewed { part: PartId(p as u32), epoch: Epoch(self.logs[p].epoch), until })
     }
