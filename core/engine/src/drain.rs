@@ -40,7 +40,7 @@ impl Engine {
             }
         }
         for &i in &members {
-            if self.slots[i as usize].state == State::Queued {
+            if matches!(self.slots[i as usize].state, State::Queued) {
                 self.give_back(now, i, End::Returned, out);
             }
         }
@@ -76,7 +76,7 @@ impl Engine {
                     && publish != Publish::Batch
                 {
                     self.put_back(now, i, out);
-                } else if self.slots[i as usize].state == State::Marking && !self.config.marks {
+                } else if matches!(self.slots[i as usize].state, State::Marking) && !self.config.marks {
                     self.parts[p as usize].marking = NIL;
                     self.alone = NIL;
                     self.put_back(now, i, out);
@@ -89,7 +89,7 @@ impl Engine {
     fn touches(&self, i: u32, p: u32) -> bool {
         let of = |i: u32| {
             let entry = &self.slots[i as usize];
-            entry.state == State::Running && entry.part == p && entry.epoch == self.parts[p as usize].epoch
+            matches!(entry.state, State::Running) && entry.part == p && entry.epoch == self.parts[p as usize].epoch
         };
         let batch = self.slots[i as usize].batch;
         if batch == NIL { of(i) } else { self.batches[batch as usize].members.iter().any(|slot| of(slot.index)) }
@@ -191,7 +191,7 @@ impl Engine {
         // What answers are outstanding of is named no more.
         for i in 0..self.slots.len() as u32 {
             let entry = &mut self.slots[i as usize];
-            if entry.state != State::Free {
+            if !matches!(entry.state, State::Free) {
                 let end = match entry.state {
                     State::Settling(_, End::Returned) => End::Returned,
                     _ => End::Lost,
@@ -235,7 +235,7 @@ impl Engine {
     /// Whether anything of a partition still has to come to its end.
     fn busy(&self, p: u32) -> bool {
         let mut i = self.parts[p as usize].list.head;
-        while i != NIL && self.slots[i as usize].state == State::Returned {
+        while i != NIL && matches!(self.slots[i as usize].state, State::Returned) {
             i = self.slots[i as usize].links[PART].next;
         }
         i != NIL

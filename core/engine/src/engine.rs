@@ -286,7 +286,7 @@ impl Engine {
             suspended: state.suspended,
             ..RouteStatus::default()
         };
-        for entry in self.slots.iter().filter(|entry| entry.state != State::Free && entry.meta.route == route) {
+        for entry in self.slots.iter().filter(|entry| !matches!(entry.state, State::Free) && entry.meta.route == route) {
             status.in_flight += 1;
             status.bytes += u64::from(entry.meta.bytes);
             status.oldest = Some(status.oldest.map_or(entry.since, |oldest| oldest.min(entry.since)));
@@ -313,7 +313,7 @@ impl Engine {
     /// The row of a slot, unless the generation is old.
     pub(crate) fn find(&self, slot: Slot) -> Option<u32> {
         let entry = self.slots.get(slot.index as usize)?;
-        (entry.meta.slot == slot && entry.state != State::Free).then_some(slot.index)
+        (entry.meta.slot == slot && !matches!(entry.state, State::Free)).then_some(slot.index)
     }
 
     /// The partition of an epoch that is ours.
@@ -407,7 +407,7 @@ impl Engine {
         self.unlist(i);
         let entry = &mut self.slots[i as usize];
         debug_assert!(entry.lane == NIL && entry.batch == NIL);
-        if entry.state == State::Returned {
+        if matches!(entry.state, State::Returned) {
             self.returned -= 1;
         }
         entry.state = State::Free;

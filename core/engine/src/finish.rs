@@ -42,7 +42,7 @@ impl Engine {
             return;
         }
         let verdict = verdicts.first().copied().unwrap_or(MISSING);
-        if self.slots[i as usize].state == State::Fenced {
+        if matches!(self.slots[i as usize].state, State::Fenced) {
             self.drop_fenced(now, i, out);
             self.heard(now, route, probe, None, out);
             return;
@@ -75,7 +75,7 @@ impl Engine {
         let mut acked = false;
         let mut worst = None;
         for (slot, &verdict) in batch.members.iter().zip(&batch.verdicts) {
-            if self.slots[slot.index as usize].state == State::Running {
+            if matches!(self.slots[slot.index as usize].state, State::Running) {
                 acked |= matches!(verdict, Verdict::Ack | Verdict::Drop);
                 if worst.is_none() || matches!(verdict, Verdict::Unavailable | Verdict::NotTaken) {
                     worst = Some(verdict);
@@ -85,7 +85,7 @@ impl Engine {
         if returned && acked {
             for slot in &batch.members {
                 let entry = &mut self.slots[slot.index as usize];
-                entry.lost |= entry.state == State::Fenced;
+                entry.lost |= matches!(entry.state, State::Fenced);
                 entry.state = State::Publishing(Publish::Batch);
                 self.unfence(slot.index);
             }
@@ -110,7 +110,7 @@ impl Engine {
         for (slot, &verdict) in batch.members.iter().zip(&batch.verdicts) {
             let i = slot.index;
             let entry = &mut self.slots[i as usize];
-            if entry.state == State::Fenced || entry.lost {
+            if matches!(entry.state, State::Fenced) || entry.lost {
                 self.drop_fenced(now, i, out);
                 continue;
             }

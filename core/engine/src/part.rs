@@ -194,7 +194,7 @@ impl Engine {
         let mut i = self.parts[p as usize].list.head;
         while i != NIL {
             let next = self.slots[i as usize].links[PART].next;
-            if self.slots[i as usize].state == State::Stalled {
+            if matches!(self.slots[i as usize].state, State::Stalled) {
                 self.slots[i as usize].state = State::Queued;
                 self.turn(now, i, out);
             }
@@ -212,7 +212,7 @@ impl Engine {
         Self::note(out, Note::Expired { part: part.id });
         let mut i = part.list.head;
         while i != NIL {
-            if self.slots[i as usize].state == State::Ready {
+            if matches!(self.slots[i as usize].state, State::Ready) {
                 self.unready(i);
                 self.slots[i as usize].state = State::Stalled;
             }

@@ -258,7 +258,7 @@ impl Engine {
         let mut next = self.behind(i);
         while next != NIL && self.scratch.len() < most {
             let (entry, head) = (&self.slots[next as usize], &self.slots[i as usize]);
-            let fits = entry.state == State::Queued
+            let fits = matches!(entry.state, State::Queued)
                 && entry.meta.route == head.meta.route
                 && entry.meta.dead.is_none()
                 && entry.due <= due
@@ -295,7 +295,7 @@ impl Engine {
         let members = std::mem::take(&mut self.scratch);
         let b = self.open_batch();
         for &i in &members {
-            if self.slots[i as usize].state == State::Ready {
+            if matches!(self.slots[i as usize].state, State::Ready) {
                 self.unready(i);
             }
             self.lock(i);

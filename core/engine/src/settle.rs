@@ -89,7 +89,7 @@ impl Engine {
     fn marked(&mut self, now: Time, i: u32, deaths: u32, answer: Answer, out: &mut Vec<Out>) {
         let entry = &mut self.slots[i as usize];
         // The answer to a mark that was taken back says nothing of the one that was set since.
-        if entry.state != State::Marking || deaths != entry.deaths + 1 {
+        if !matches!(entry.state, State::Marking) || deaths != entry.deaths + 1 {
             return;
         }
         let swapped = std::mem::take(&mut entry.swapped);
