@@ -31,7 +31,7 @@ pub(crate) const BATCH: Word = Word::new("batch", "a list", r#"batch(size = 100,
 pub(crate) const BROADCAST: Word = Word::new("broadcast", "a flag, which stands alone", "broadcast");
 pub(crate) const TRANSACTION: Word = Word::new("transaction", "a flag, which stands alone", "transaction");
 pub(crate) const BROKER: Word = Word::new("broker", "a string", r#"broker = "analytics""#);
-pub(crate) const CODEC: Word = 
+pub(crate) const CODEC: Word =
     Word::new("codec", "`json`, `msgpack`, `cbor`, `protobuf`, `raw` or a type that implements `Codec`", "codec = json");
 pub(crate) const CONCURRENCY: Word = Word::new("concurrency", "a number from 1 to 65535", "concurrency = 16");
 pub(crate) const CRATE: Word = Word::new("crate", "the path to convoke", "crate = framework::convoke");
