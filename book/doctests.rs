@@ -18,6 +18,7 @@ chapters! {
     events: "src/events.md",
     handlers: "src/handlers.md",
     testing: "src/testing.md",
+    measured: "src/measured.md",
     promised: "src/promised.md",
     not_yet: "src/not-yet.md",
 }

@@ -104,6 +104,11 @@ impl Core {
         self.engine.elapse(now, &mut self.outs);
     }
 
+    /// Takes one input in. Within [`elapse`](Self::elapse) and [`follow`](Self::follow).
+    pub(crate) fn take(&mut self, now: Time, input: In<'_>) {
+        self.engine.take(now, input, &mut self.outs);
+    }
+
     /// See [`elapse`](Self::elapse).
     pub(crate) fn follow(&mut self, now: Time) {
         self.engine.follow(now, &mut self.outs);
@@ -118,7 +123,8 @@ impl Core {
         read
     }
 
-    /// Takes messages in: finds the handler of each, and tells the engine.
+    /// Takes messages in: finds the handler of each, and tells the engine. Within [`elapse`](Self::elapse) and
+    /// [`follow`](Self::follow).
     pub(crate) fn delivered(&mut self, now: Time, deliveries: Deliveries) {
         let Deliveries { part, epoch, messages, .. } = deliveries;
         let mut metas = std::mem::take(&mut self.metas);
@@ -155,7 +161,7 @@ impl Core {
             }
             metas.push(meta);
         }
-        self.step(now, In::Delivered { part, epoch, metas: &metas });
+        self.take(now, In::Delivered { part, epoch, metas: &metas });
         self.metas = metas;
     }
 

@@ -14,10 +14,11 @@ use convoke_engine::{In, Time};
 use futures_core::Stream;
 use tokio::time::Sleep;
 
-use super::Driver;
+use super::{Core, Driver};
 
-/// How many events are taken from the subscription in one round.
-const EVENTS: u32 = 8;
+/// How many events are taken from the subscription in one round. All partitions of an assignment should fit: credit is divided
+/// among those that are there when it is given out.
+const EVENTS: u32 = 64;
 /// The pause before a subscription that failed or ended is opened again: this, then twice that, and so on up to [`REOPEN_MAX`].
 pub(super) const REOPEN_MIN: Duration = Duration::from_millis(100);
 const REOPEN_MAX: Duration = Duration::from_secs(10);
@@ -59,8 +60,11 @@ impl Driver {
                 }
                 Intake::Open(events) => match events.as_mut().poll_next(cx) {
                     Poll::Pending => break,
-                    Poll::Ready(Some(event)) => self.take_event(event),
-                    Poll::Ready(None) => self.ended(),
+                    Poll::Ready(Some(event)) => self.events.push(event),
+                    Poll::Ready(None) => {
+                        self.take_events();
+                        self.ended();
+                    }
                 },
                 Intake::Closing(closing) => {
                     if closing.as_mut().poll(cx).is_pending() {
@@ -72,7 +76,23 @@ impl Driver {
             }
             any = true;
         }
+        self.take_events();
         any
+    }
+
+    /// Tells the engine all that has happened, and asks once what follows from it.
+    fn take_events(&mut self) {
+        if self.events.is_empty() {
+            return;
+        }
+        let remote = Arc::clone(&self.remote);
+        let now = self.now();
+        let mut core = remote.core();
+        core.elapse(now);
+        for event in std::mem::take(&mut self.events) {
+            self.take_event(now, &mut core, event);
+        }
+        core.follow(now);
     }
 
     pub(super) fn pause_intake(&mut self, error: &Error) {
@@ -84,9 +104,12 @@ impl Driver {
 
     /// The stream has ended without being told to: everything is lost, and the subscription is opened anew.
     pub(super) fn ended(&mut self) {
-        self.lose_everything();
         let stopping = {
+            let now = self.now();
             let mut core = self.remote.core();
+            core.elapse(now);
+            Self::lose_everything(&mut core, now);
+            core.follow(now);
             core.control = None;
             core.stopping
         };
@@ -98,18 +121,15 @@ impl Driver {
         }
     }
 
-    pub(super) fn lose_everything(&mut self) {
-        let now = self.now();
-        let mut core = self.remote.core();
+    /// Every partition is gone. Within `elapse` and `follow`.
+    fn lose_everything(core: &mut Core, now: Time) {
         let parts: Vec<_> = core.parts.drain().map(|(part, info)| (part, info.epoch)).collect();
         for (part, epoch) in parts {
-            core.step(now, In::Lost { part, epoch });
+            core.take(now, In::Lost { part, epoch });
         }
     }
 
-    pub(super) fn take_event(&mut self, event: SubscriptionEvent) {
-        let now = self.now();
-        let mut core = self.remote.core();
+    fn take_event(&mut self, now: Time, core: &mut Core, event: SubscriptionEvent) {
         match event {
             SubscriptionEvent::Deliveries(deliveries) if core.stopping => self.late.push((now, deliveries)),
             SubscriptionEvent::Deliveries(deliveries) => core.delivered(now, deliveries),
@@ -118,24 +138,23 @@ impl Driver {
                 self.reopen = REOPEN_MIN;
                 if core.assigned(part, epoch, &topic) {
                     let until = term.map(|term| now.after(term));
-                    core.step(now, In::Assigned { part, epoch, until, resume: &resume });
+                    core.take(now, In::Assigned { part, epoch, until, resume: &resume });
                 } else {
                     // Never granted anything, it delivers nothing.
                     tracing::error!(group = self.spec.group, %topic, "the adapter assigns a topic that no handler reads; it is left alone");
                 }
             }
             SubscriptionEvent::Renewed { part, epoch, term } => {
-                core.step(now, In::Renewed { part, epoch, until: now.after(term) })
+                core.take(now, In::Renewed { part, epoch, until: now.after(term) })
             }
             SubscriptionEvent::Revoking { part, epoch, within } => {
-                core.step(now, In::Revoking { part, epoch, by: now.after(within) })
+                core.take(now, In::Revoking { part, epoch, by: now.after(within) })
             }
-            SubscriptionEvent::Lost { part, epoch } => core.step(now, In::Lost { part, epoch }),
+            SubscriptionEvent::Lost { part, epoch } => core.take(now, In::Lost { part, epoch }),
             SubscriptionEvent::Interrupted(error) => {
                 tracing::warn!(group = self.spec.group, %error, "the connection is interrupted");
                 self.remote.connected(Err(&error));
-                drop(core);
-                self.lose_everything();
+                Self::lose_everything(core, now);
             }
             SubscriptionEvent::Resumed => {
                 tracing::info!(group = self.spec.group, "the connection is back");

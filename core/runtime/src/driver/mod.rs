@@ -32,7 +32,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use convoke_core::BoxHandler;
-use convoke_core::broker::{Broker, Deliveries, SubscribeSpec};
+use convoke_core::broker::{Broker, Deliveries, SubscribeSpec, SubscriptionEvent};
 use convoke_engine::{In, Slot, Time};
 use tokio::time::{Instant, Sleep};
 
@@ -55,6 +55,8 @@ pub(crate) struct Driver {
     broker: Arc<dyn Broker>,
     spec: SubscribeSpec,
     intake: Intake,
+    /// What has happened to the subscription and was not told to the engine yet. Empty between rounds.
+    events: Vec<SubscriptionEvent>,
     reopen: Duration,
     /// How often the subscription was opened.
     opened: u64,
@@ -83,6 +85,7 @@ impl Driver {
             broker,
             spec,
             intake: Intake::Closed,
+            events: Vec::new(),
             reopen: REOPEN_MIN,
             opened: 0,
             calls: Calls::new(),
