@@ -6,21 +6,8 @@
 # is in neither. MESSAGES sets N (10,000).
 set -eu
 cd "$(dirname "$0")/.."
-cargo build --quiet --profile bench -p convoke-benches
-programs="${CARGO_TARGET_DIR:-target}/release"
+. benches/callgrind.sh
 n="${MESSAGES:-10000}"
-scratch="$(mktemp -d)"
-trap 'rm -rf "$scratch"' EXIT
-
-# instructions PATH MESSAGES [ARGUMENTS...]
-instructions() {
-    path="$1" messages="$2"
-    shift 2
-    valgrind --tool=callgrind --collect-atstart=no --toggle-collect='*Prepared*drain*' \
-        --callgrind-out-file="$scratch/out" "$programs/path" "$path" --messages "$messages" "$@" >"$scratch/said" 2>&1 ||
-        { cat "$scratch/said" >&2; exit 1; }
-    sed -n 's/^\(summary\|totals\): *\([0-9]*\).*/\2/p' "$scratch/out" | tail -1
-}
 
 # each WHAT PATH [ARGUMENTS...]: for a message, by the difference of two runs
 each() {

@@ -5,20 +5,7 @@
 # between them.
 set -eu
 cd "$(dirname "$0")/.."
-cargo build --quiet --profile bench -p convoke-benches
-program="${CARGO_TARGET_DIR:-target}/release/path"
-scratch="$(mktemp -d)"
-trap 'rm -rf "$scratch"' EXIT
-
-# instructions PATH MESSAGES [ARGUMENTS...]
-instructions() {
-    path="$1" messages="$2"
-    shift 2
-    valgrind --tool=callgrind --collect-atstart=no --toggle-collect='*Prepared*drain*' \
-        --callgrind-out-file="$scratch/out" "$program" "$path" --messages "$messages" "$@" >"$scratch/said" 2>&1 ||
-        { cat "$scratch/said" >&2; exit 1; }
-    sed -n 's/^\(summary\|totals\): *\([0-9]*\).*/\2/p' "$scratch/out" | tail -1
-}
+. benches/callgrind.sh
 
 # row TITLE FROM TO [ARGUMENTS...]
 row() {
