@@ -1,0 +1,1 @@
+//! What convoke says about mistakes is tested in `tests/`.
