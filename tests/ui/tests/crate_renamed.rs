@@ -1,6 +1,8 @@
 //! A framework that re-exports convoke, and an application that knows nothing but the framework.
 
-mod framework {
+/// What the company's applications depend on.
+pub mod framework {
+    #![allow(missing_docs)]
     pub mod events {
         pub use convoke::{Registry, prelude};
 
@@ -15,7 +17,9 @@ mod framework {
     }
 }
 
-mod application {
+/// One of them.
+pub mod application {
+    #![allow(missing_docs)]
     use serde::{Deserialize, Serialize};
 
     use crate::framework::events::prelude::*;
@@ -27,9 +31,8 @@ mod application {
     }
 
     #[handler(crate = crate::framework::events)]
-    pub async fn reserve(paid: OrderPaid, meta: Meta<'_>) -> Result<(), std::io::Error> {
+    pub async fn reserve(paid: OrderPaid, meta: Meta<'_>) {
         let _ = (paid.order_id, meta.id());
-        Ok(())
     }
 }
 
