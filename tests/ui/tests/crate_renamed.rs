@@ -25,7 +25,7 @@ pub mod application {
     use crate::framework::events::prelude::*;
 
     #[event(topic = "orders.paid", key = order_id, crate = crate::framework::events)]
-    #[derive(Serialize, Deserialize)]
+    #[derive(Debug, Serialize, Deserialize)]
     pub struct OrderPaid {
         pub order_id: u64,
     }
