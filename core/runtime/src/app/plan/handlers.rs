@@ -1,0 +1,129 @@
+//! A handler by itself: what it reads and writes, and whether its options make sense.
+
+use std::time::Duration;
+
+use convoke_core::{HandlerDef, Order, Signature, Topic};
+
+use super::{PlannedRoute, Problems, is_plain};
+
+/// The longest delay that a retry may hold its key for.
+const MAX_HOLD: Duration = Duration::from_secs(15 * 60);
+
+/// The group's name.
+pub(super) fn group_of(app: &str, handler: &HandlerDef) -> String {
+    handler.options.group.map_or_else(|| format!("{app}.{}", handler.name), str::to_owned)
+}
+
+/// Handlers' names are unique: groups, dead-letter topics and controls go by them.
+pub(super) fn check_names(handlers: &[&'static HandlerDef], problems: &mut Problems) {
+    for (i, handler) in handlers.iter().enumerate() {
+        if let Some(other) = handlers[..i].iter().find(|other| other.name == handler.name) {
+            problems.push(format!(
+                "two handlers are named `{}` ({} and {}); give one of them another `name`",
+                handler.name, other.location, handler.location
+            ));
+        }
+    }
+}
+
+pub(super) fn route(
+    app: &str,
+    handler: &'static HandlerDef,
+    signature: &Signature,
+    problems: &mut Problems,
+) -> Option<PlannedRoute> {
+    let at = format!("handler `{}` ({})", handler.name, handler.location);
+    let event = match signature.inputs.as_slice() {
+        [event] => Some(*event),
+        [] if signature.whole => None,
+        [] => {
+            problems.push(format!("{at} takes no event; give it one by value, or `Message` and a `topic` of its own"));
+            return None;
+        }
+        several => {
+            let names: Vec<_> = several.iter().map(|event| (event.type_name)()).collect();
+            problems.push(format!("{at} takes {} events ({}); a handler takes one", several.len(), names.join(", ")));
+            return None;
+        }
+    };
+    let topic = match (handler.options.topics, event) {
+        ([], Some(event)) => event.topic,
+        ([topic, ..], _) => topic,
+        ([], None) => {
+            problems.push(format!("{at} takes `Message`, so it must say what it reads: `#[handler(topic = \"…\")]`"));
+            return None;
+        }
+    };
+    if !is_plain(topic) {
+        problems
+            .push(format!("{at} reads `{topic}`; topics with a parameter and patterns are not supported yet: name one topic"));
+        return None;
+    }
+    if signature.batch && handler.options.batch.is_none() {
+        problems.push(format!("{at} takes a `Batch`, but does not say how large; add `batch(size = 100, wait = \"50ms\")`"));
+    }
+    if !signature.batch && handler.options.batch.is_some() {
+        // It would be called with the first message of each batch, and answer for all.
+        problems.push(format!("{at} has `batch(…)`, but takes a single message; take `Batch<…>`, or leave `batch` out"));
+    }
+    if handler.options.batch.is_some_and(|batch| batch.size == 0) {
+        problems.push(format!("{at} asks for a batch of 0 messages; it has at least 1"));
+    }
+    for output in signature.outputs.iter().filter(|output| !is_plain(output.topic)) {
+        problems.push(format!(
+            "{at} returns `{}` ({}), whose topic `{}` has a parameter: that is not supported yet; publish it with `Publisher` and \
+             `.topic(…)`",
+            output.name, output.location, output.topic
+        ));
+    }
+    let keyed = event.is_some_and(|event| event.keyed);
+    if handler.options.order == Some(Order::Key) && event.is_some() && !keyed {
+        let name = event.map_or("", |event| event.name);
+        problems.push(format!("{at} has `order = key`, but the event `{name}` has no key; add `key = …` to its `#[event]`"));
+    }
+    let retry = handler.options.retry;
+    if retry.max > MAX_HOLD && handler.options.on_retry == convoke_core::OnRetry::Hold {
+        problems.push(format!(
+            "{at} would hold a key for up to {:?} between two attempts; at most {MAX_HOLD:?} is allowed: shorten `backoff`, or let others \
+             pass with `on_retry = pass`",
+            retry.max
+        ));
+    }
+    let group = group_of(app, handler);
+    let dead = handler.options.dead_letter.map_or_else(|| Topic::from(format!("{topic}.{group}.dead")), Topic::from);
+    if dead.as_str() == topic {
+        problems.push(format!(
+            "{at} sends its dead letters to `{topic}`, which it reads: they would come back for ever; name another"
+        ));
+    }
+    Some(PlannedRoute {
+        handler,
+        event,
+        topic: topic.into(),
+        ordered: handler.options.order.map_or(keyed, |order| order == Order::Key),
+        dead,
+        outputs: signature.outputs.clone(),
+    })
+}
+
+/// Slots that exist and do not work yet: refused, never ignored.
+pub(super) fn not_yet(handler: &HandlerDef, problems: &mut Problems) {
+    let options = &handler.options;
+    let asked = [
+        (
+            options.topics.len() > 1,
+            "several topics on one handler",
+            "write one handler for each topic, with a shared `lane` if order matters",
+        ),
+        (options.matches.is_some(), "`match(…)`", "look at the header in the handler, or use a filter layer"),
+        (options.broadcast, "`broadcast`", "give each instance a `group` of its own"),
+        (options.transaction, "`transaction`", "make the handler idempotent: what it returns has the same id on every attempt"),
+        (options.broker.is_some(), "`broker = …`: several brokers in an application", "run one application for each broker"),
+    ];
+    for (_, what, instead) in asked.iter().filter(|(asked, ..)| *asked) {
+        problems.push(format!(
+            "handler `{}` ({}) asks for {what}, which is not supported yet; {instead}",
+            handler.name, handler.location
+        ));
+    }
+}

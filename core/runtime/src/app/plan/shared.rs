@@ -1,0 +1,49 @@
+//! What handlers of one group must agree on.
+
+use convoke_core::broker::Start;
+
+use super::{Plan, PlannedRoute, PlannedSubscription, Problems};
+
+/// Handlers that share a subscription must not want the same messages.
+pub(super) fn check_shared(subscription: &PlannedSubscription, route: &PlannedRoute, start: Start, problems: &mut Problems) {
+    let handler = route.handler;
+    for other in &subscription.routes {
+        let places =
+            || format!("`{}` ({}) and `{}` ({})", other.handler.name, other.handler.location, handler.name, handler.location);
+        let same_event = match (other.event, route.event) {
+            (Some(a), Some(b)) => (a.name, a.version) == (b.name, b.version),
+            _ => true,
+        };
+        if other.topic == route.topic && same_event {
+            problems.push(format!(
+                "handlers {} read the same events of `{}` in the group `{}`, and would each get only some; give each a group of its own",
+                places(),
+                route.topic,
+                subscription.group
+            ));
+        }
+    }
+    if subscription.start != start {
+        problems.push(format!(
+            "handler `{}` ({}) starts elsewhere than the others of its group `{}` on the same place; say the same `start` on all",
+            handler.name, handler.location, subscription.group
+        ));
+    }
+}
+
+/// A topic that a group reads by a lane is not read by the same group without it: both would get only some.
+pub(super) fn check_lanes_apart(plan: &Plan, problems: &mut Problems) {
+    for (i, a) in plan.subscriptions.iter().enumerate() {
+        for b in &plan.subscriptions[..i] {
+            if let Some(topic) = a.topics.iter().find(|topic| a.group == b.group && b.topics.contains(topic)) {
+                let names = |s: &PlannedSubscription| s.routes.iter().map(|r| r.handler.name).collect::<Vec<_>>().join(", ");
+                problems.push(format!(
+                    "the group `{}` reads `{topic}` in two ways: by {} and by {}; name the same `lane` on all of them, or none",
+                    a.group,
+                    names(b),
+                    names(a)
+                ));
+            }
+        }
+    }
+}
