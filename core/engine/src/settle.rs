@@ -42,12 +42,13 @@ impl Engine {
         }
         let entry = &self.slots[i as usize];
         let remaining = entry.due.since(now);
-        let delay = match self.config.delay {
-            Delay::Native { max } => remaining.min(max),
-            _ => std::time::Duration::ZERO,
-        };
         let waits = !remaining.is_zero() && !entry.pinned;
-        let hold = entry.meta.lane.is_some() && (!waits || self.routes[entry.meta.route.0 as usize].hold);
+        let keeps_order = entry.meta.lane.is_some() && (!waits || self.routes[entry.meta.route.0 as usize].hold);
+        let (delay, hold) = match self.config.delay {
+            Delay::Native { max } => (remaining.min(max), keeps_order),
+            // Nobody there can wait: it comes at once, and whoever gets it waits for the rest.
+            _ => (remaining, keeps_order || !remaining.is_zero()),
+        };
         let attempts = entry.attempts;
         self.settle(i, Settle::Nack { delay, attempts, hold }, end, out);
     }

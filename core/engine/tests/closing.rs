@@ -15,9 +15,9 @@ fn a_revoked_partition_gives_back_what_waits_and_finishes_what_runs() {
     let (s, _) = bench.deliver(&[meta(1), meta(2), on(3, 2), on(4, 2)]);
     bench.finish(s[2], FAILED);
     let out = bench.revoke(0, 1000);
-    assert_eq!(settles(&out), [(s[1], nack(0, 0, true)), (s[2], nack(0, 1, true)), (s[3], nack(0, 0, true))]);
-    for (slot, attempts) in [(s[1], 0), (s[2], 1), (s[3], 0)] {
-        assert_eq!(freed(&bench.settled(slot, nack(0, attempts, true), Answer::Applied)), [(slot, End::Returned)]);
+    assert_eq!(settles(&out), [(s[1], nack(0, 0, true)), (s[2], nack(100, 1, true)), (s[3], nack(0, 0, true))]);
+    for (slot, delay, attempts) in [(s[1], 0, 0), (s[2], 100, 1), (s[3], 0, 0)] {
+        assert_eq!(freed(&bench.settled(slot, nack(delay, attempts, true), Answer::Applied)), [(slot, End::Returned)]);
     }
     assert_eq!(settles(&bench.finish(s[0], Verdict::Ack)), [(s[0], Settle::Ack)]);
     assert_eq!(bench.acked(s[0]), [Out::Free { slot: s[0], end: End::Acked }, REVOKED]);

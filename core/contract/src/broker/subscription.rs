@@ -278,7 +278,8 @@ pub enum Settle {
     Ack,
     /// It is not done: deliver it to this group again, not before `delay` is over.
     Nack {
-        /// How long to wait. Only where [`Delay::Native`](super::Delay::Native) is declared may it be other than zero.
+        /// How long to wait. Where [`Delay::Native`](super::Delay::Native) is not declared it is other than zero only with `hold`,
+        /// and is to be kept as `attempts` are: what is left of it comes back in [`Incoming::due_in`].
         delay: Duration,
         /// How many attempts of ours have failed, to be handed back with the delivery where there is a place for it.
         attempts: u32,

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use convoke_core::broker::{
-    Delay, Deliveries, Settle, SettleBy, Settlement, Subscription, SubscriptionControl, SubscriptionEvent,
-};
+use convoke_core::broker::{Deliveries, Settle, SettleBy, Settlement, Subscription, SubscriptionControl, SubscriptionEvent};
 use convoke_core::{BoxFuture, Error, ErrorKind, Incoming};
 use convoke_engine::{In, Time};
 use futures_core::Stream;
@@ -176,10 +174,9 @@ impl Driver {
         if capabilities.settle != SettleBy::Message {
             return Vec::new();
         }
-        let native = matches!(capabilities.delay, Delay::Native { .. });
         let nack = |since: Time, incoming: Incoming| {
             // It has waited here too.
-            let delay = incoming.due_in.filter(|_| native).unwrap_or_default().saturating_sub(now.since(since));
+            let delay = incoming.due_in.unwrap_or_default().saturating_sub(now.since(since));
             Settlement::new(incoming.token, Settle::Nack { delay, attempts: incoming.attempts, hold: true })
         };
         let of_batch = |(since, deliveries): (Time, Deliveries)| deliveries.messages.into_iter().map(move |one| nack(since, one));
