@@ -72,6 +72,8 @@ pub use convoke_macros::{event, handler};
 #[cfg(feature = "memory")]
 #[doc(inline)]
 pub use convoke_memory as memory;
+#[doc(inline)]
+pub use convoke_runtime::dead;
 #[cfg(feature = "testkit")]
 pub use convoke_runtime::testkit::{Published, TestApp, TestResult};
 pub use convoke_runtime::{

@@ -198,6 +198,16 @@ impl Broker for MemoryBroker {
         Ok(subscription::new(&self.shared, member))
     }
 
+    async fn topics(&self) -> Result<Vec<(Topic, u32)>, Error> {
+        self.open()?;
+        self.shared.with(|state, _| {
+            state.connected()?;
+            let mut topics: Vec<_> = state.topics.iter().map(|topic| (topic.name.clone(), topic.partitions())).collect();
+            topics.sort_unstable();
+            Ok(topics)
+        })
+    }
+
     async fn lag(&self, group: &str, topics: &[Topic]) -> Result<Lag, Error> {
         self.open()?;
         self.shared.with(|state, now| state.lag(group, topics, now))

@@ -60,3 +60,22 @@ pub const DEAD_HANDLER: &str = "convoke-dead-handler";
 pub const DEAD_HOST: &str = "convoke-dead-host";
 /// How often it was sent back from a dead-letter topic.
 pub const REPLAY_COUNT: &str = "convoke-replay-count";
+
+/// The id of a bare message in a group's own place: the one that its first place gave it. The runtime writes and reads it.
+pub const ORIGIN_ID: &str = "convoke-origin-id";
+
+/// The group under which the tools for dead letters read. It exists wherever dead letters go, so that a broker that keeps nothing
+/// for nobody keeps them.
+pub const REDRIVE_GROUP: &str = "convoke.redrive";
+
+/// The topic of a group's own place for messages of `topic` that come again: delayed retries, and dead letters that are sent back.
+#[must_use]
+pub fn retry_topic(topic: &str, group: &str) -> String {
+    format!("{topic}.{group}.retry")
+}
+
+/// The topic of a group's dead letters of `topic`, unless a handler names another.
+#[must_use]
+pub fn dead_topic(topic: &str, group: &str) -> String {
+    format!("{topic}.{group}.dead")
+}

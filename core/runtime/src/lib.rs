@@ -6,8 +6,14 @@ mod app;
 mod driver;
 mod observe;
 mod publisher;
+mod redrive;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+
+/// Dead letters: to be looked at, sent back to the group that gave up on them, and thrown away.
+pub mod dead {
+    pub use crate::redrive::{DeadLetters, DeadTopic};
+}
 
 pub use app::{App, AppHandle, AppStatus, BROKER_VARIABLE, DEFAULT_URL, DrainReport, HandlerStatus, ReadyApp, STALLED};
 pub use driver::UnknownEvents;

@@ -206,6 +206,10 @@ impl Broker for Tap {
         self.inner.delete_topic(topic).await
     }
 
+    async fn topics(&self) -> Result<Vec<(Topic, u32)>, Error> {
+        self.inner.topics().await
+    }
+
     async fn lag(&self, group: &str, topics: &[Topic]) -> Result<Lag, Error> {
         self.inner.lag(group, topics).await
     }

@@ -128,6 +128,10 @@ impl Broker for Broken {
         Ok(Subscription::new(Box::pin(Events { inner: events, how }), Box::new(Control { inner: control, how })))
     }
 
+    async fn topics(&self) -> Result<Vec<(Topic, u32)>, Error> {
+        self.inner.topics().await
+    }
+
     async fn lag(&self, group: &str, topics: &[Topic]) -> Result<Lag, Error> {
         let mut lag = self.inner.lag(group, topics).await?;
         if self.how == HasNoLag {

@@ -90,6 +90,16 @@ pub trait Broker: Send + Sync + 'static {
         Err(Error::new(crate::ErrorKind::Unsupported, text))
     }
 
+    /// Every topic that there is, with the number of its partitions, in the order of their names: for tools, which do not know the
+    /// application.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) unless the adapter offers it; what the broker says.
+    async fn topics(&self) -> Result<Vec<(crate::Topic, u32)>, Error> {
+        let text = format!("{} cannot list its topics; name the one that you mean", self.capabilities().name);
+        Err(Error::new(crate::ErrorKind::Unsupported, text))
+    }
+
     /// How far a group is behind on the topics of a subscription.
     ///
     /// # Errors

@@ -47,6 +47,13 @@ pub fn derived_id(cause: &str, group: &str, handler: &str, index: usize) -> Stri
 pub(crate) fn identity(incoming: &Incoming) -> Cow<'_, str> {
     match incoming.content().id() {
         Some(id) => Cow::Borrowed(id),
+        None => identity_of_bare(incoming),
+    }
+}
+
+fn identity_of_bare(incoming: &Incoming) -> Cow<'_, str> {
+    match incoming.message.headers().get_str(names::ORIGIN_ID) {
+        Some(id) => Cow::Borrowed(id),
         None if incoming.position.is_stable() => {
             Cow::Owned(format!("{}/{}/{}", incoming.message.topic(), incoming.partition, incoming.position))
         }
@@ -147,6 +154,14 @@ mod tests {
         assert_eq!(identity(&at(Position::Offset(7), "a")), "t/3/7");
         assert_eq!(identity(&at(Position::Tag(1), "a")), identity(&at(Position::Tag(9), "a")));
         assert_ne!(identity(&at(Position::Tag(1), "a")), identity(&at(Position::Tag(1), "b")));
+    }
+
+    #[test]
+    fn a_bare_message_in_its_groups_place_has_the_id_of_its_first_place() {
+        use crate::{Message, Position, broker::Token};
+        let message = Message::builder("t").header(names::ORIGIN_ID, "t/3/7").build();
+        let position = Position::Offset(0);
+        assert_eq!(identity(&Incoming::new(message, 3, position, Token::for_tests(position))), "t/3/7");
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! From the builder to a running application: everything is checked, then opened, then bound.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use convoke_core::broker::{Broker, Capabilities, EnsureMode, GroupSpec, LeaseKind, SubscribeSpec, TopicSpec, Topology};
-use convoke_core::{Error, ErrorKind, HandlerContext, HandlerDef, Publisher};
+use convoke_core::{Error, ErrorKind, HandlerContext, HandlerDef, Publisher, Topic, names};
 use convoke_engine::{Config, Engine, Route};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -132,9 +133,18 @@ impl ReadyApp {
         &self.table
     }
 
-    /// What must exist on the broker.
+    /// What must exist on the broker: also the groups' own places for messages that come again, each with as many partitions as
+    /// the topic whose messages they are, and who reads dead letters.
     #[must_use]
     pub fn topology(&self) -> Topology {
+        let mut topology = self.topics_and_groups();
+        let places = self.places(&[]);
+        topology.topics.extend(places.topics);
+        topology.groups.extend(places.groups);
+        topology
+    }
+
+    fn topics_and_groups(&self) -> Topology {
         let mut topology = Topology::default();
         topology.topics = self.plan.topics.iter().map(|topic| TopicSpec::new(topic.clone())).collect();
         // One for each subscription: handlers of one group may start at different places of their topics.
@@ -149,6 +159,28 @@ impl ReadyApp {
                 group
             })
             .collect();
+        // Where nothing is kept for nobody, somebody must be there for whom dead letters are kept.
+        let dead = self.plan.subscriptions.iter().flat_map(|subscription| &subscription.routes).map(|route| route.dead.clone());
+        let mut tools = GroupSpec::new(names::REDRIVE_GROUP, dead.collect::<BTreeSet<_>>().into_iter().collect());
+        tools.ordered = false;
+        topology.groups.push(tools);
+        topology
+    }
+
+    /// The groups' own places. They begin at their earliest message, wherever the groups begin.
+    fn places(&self, partitions: &[(Topic, u32)]) -> Topology {
+        let mut topology = Topology::default();
+        for subscription in &self.plan.subscriptions {
+            let mut group = GroupSpec::new(subscription.group.clone(), Vec::new());
+            group.ordered = subscription.routes.iter().any(|route| route.ordered);
+            for topic in &subscription.topics {
+                let mut spec = TopicSpec::new(place(topic, &subscription.group));
+                spec.partitions = partitions.iter().find(|(other, _)| other == topic).map(|(_, count)| *count);
+                group.topics.push(spec.name.clone());
+                topology.topics.push(spec);
+            }
+            topology.groups.push(group);
+        }
         topology
     }
 
@@ -160,7 +192,8 @@ impl ReadyApp {
     /// # Errors
     /// What the broker says while topics and groups are made.
     pub async fn start(self) -> Result<AppHandle, Error> {
-        self.broker.ensure(&self.topology(), EnsureMode::Create).await?;
+        let report = self.broker.ensure(&self.topics_and_groups(), EnsureMode::Create).await?;
+        self.broker.ensure(&self.places(&report.partitions), EnsureMode::Create).await?;
         if self.app.settings.show_table {
             print_table(&self.table);
         }
@@ -250,6 +283,7 @@ fn bind(
             event: route.event,
             wire_type: route.event.map(convoke_core::EventDef::type_name_on_wire).unwrap_or_default(),
             topic: route.topic.clone(),
+            place: place(&route.topic, &subscription.group),
             ordered: route.ordered,
             dead: route.dead.clone(),
             timeout: route.handler.options.timeout,
@@ -260,12 +294,20 @@ fn bind(
     core.observers = observers.to_vec();
     core.lease = lease(capabilities);
     let remote = Arc::new(Remote::new(core, Arc::clone(&shared.turns), Arc::clone(&shared.ends)));
-    let mut spec = SubscribeSpec::new(subscription.group.clone(), subscription.topics.clone());
+    // Partitions of a topic and of the group's place for it go to the same owner, so that a key is in one lane wherever it is.
+    let places = subscription.topics.iter().map(|topic| place(topic, &subscription.group));
+    let topics: Vec<Topic> = subscription.topics.iter().cloned().chain(places).collect();
+    let mut spec = SubscribeSpec::new(subscription.group.clone(), topics.clone());
     spec.start = subscription.start;
     spec.ordered = subscription.routes.iter().any(|route| route.ordered);
     let driver = Driver::new(Arc::clone(&remote), Arc::clone(&shared.broker), spec, services);
     let names = subscription.routes.iter().map(|route| route.handler.name).collect();
-    (Bound { remote, group: subscription.group.clone(), topics: subscription.topics.clone(), handlers: names }, driver)
+    (Bound { remote, group: subscription.group.clone(), topics, handlers: names }, driver)
+}
+
+/// A group's own place for messages of a topic that come again.
+fn place(topic: &Topic, group: &str) -> Topic {
+    names::retry_topic(topic.as_str(), group).into()
 }
 
 /// The handler with its layers: the application's outermost, then its group's, then its own.

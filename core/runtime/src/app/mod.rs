@@ -2,7 +2,7 @@
 
 mod bind;
 mod handle;
-mod open;
+pub(crate) mod open;
 mod plan;
 mod run;
 mod status;

@@ -27,6 +27,8 @@ pub(crate) struct PartInfo {
     pub(crate) epoch: Epoch,
     /// Indices of the handlers that read its topic.
     reading: Arc<[usize]>,
+    /// The topic whose messages these are, if it is one of the group's own places.
+    origin: Option<Topic>,
 }
 
 /// What the outputs of the engine have asked for, to be done outside of the lock.
@@ -116,10 +118,11 @@ impl Core {
 
     /// A partition is ours. `false` if no handler reads its topic: then nothing may be taken from it, least of all be acknowledged.
     pub(crate) fn assigned(&mut self, part: PartId, epoch: Epoch, topic: &Topic) -> bool {
-        let reading = self.routes.iter().enumerate().filter(|(_, route)| route.topic == *topic);
+        let reading = self.routes.iter().enumerate().filter(|(_, route)| route.topic == *topic || route.place == *topic);
         let reading: Arc<[usize]> = reading.map(|(index, _)| index).collect();
         let read = !reading.is_empty();
-        self.parts.insert(part, PartInfo { epoch, reading });
+        let origin = reading.first().map(|index| &self.routes[*index].topic).filter(|origin| *origin != topic).cloned();
+        self.parts.insert(part, PartInfo { epoch, reading, origin });
         read
     }
 
@@ -129,8 +132,14 @@ impl Core {
         let Deliveries { part, epoch, messages, .. } = deliveries;
         let mut metas = std::mem::take(&mut self.metas);
         metas.clear();
-        let reading = self.parts.get(&part).map(|info| Arc::clone(&info.reading)).unwrap_or_default();
+        let info = self.parts.get(&part);
+        let reading = info.map(|info| Arc::clone(&info.reading)).unwrap_or_default();
+        let origin = info.and_then(|info| info.origin.clone());
         for mut incoming in messages {
+            if let Some(origin) = &origin {
+                // To handlers and in dead letters it is what it was at first: a message of that topic.
+                incoming.message = incoming.message.into_builder().topic(origin.clone()).build();
+            }
             let routed = take_in(&self.routes, &reading, &mut incoming, self.unknown);
             let (index, dead, skip, error) = match routed {
                 Routed::To(index) => (index, None, false, None),

@@ -24,6 +24,8 @@ pub(crate) struct RouteRunner {
     /// The event's `type` on the wire, made once.
     pub(crate) wire_type: String,
     pub(crate) topic: Topic,
+    /// The group's own place for messages of this topic that come again.
+    pub(crate) place: Topic,
     pub(crate) ordered: bool,
     pub(crate) dead: Topic,
     /// How long an attempt may take; the engine keeps it.

@@ -76,6 +76,14 @@ impl Broker for Recorder {
         self.inner.delete_topic(topic)
     }
 
+    fn topics<'a, 'f>(&'a self) -> BoxFuture<'f, Result<Vec<(Topic, u32)>, Error>>
+    where
+        'a: 'f,
+        Self: 'f,
+    {
+        self.inner.topics()
+    }
+
     fn lag<'a, 'b, 'c, 'f>(&'a self, group: &'b str, topics: &'c [Topic]) -> BoxFuture<'f, Result<Lag, Error>>
     where
         'a: 'f,
