@@ -1,0 +1,41 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::dead;
+
+/// Looks after applications that are made with convoke.
+#[derive(Debug, Parser)]
+#[command(name = "convoke", version, max_term_width = 100, after_help = EXIT_CODES, subcommand_required = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// The broker, as the application names it: `kafka://localhost:9092`
+    #[arg(long, global = true, env = "CONVOKE_BROKER", hide_env_values = true, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// Writes JSON, one value a line, in place of text for people
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Looks at dead letters, sends them back to the group that gave up on them, or throws them away
+    #[command(subcommand)]
+    Dead(dead::Command),
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done, or there was nothing to do
+  1  done in part: messages were refused or failed, or somebody else works on the same topic
+  2  the command line is wrong, or a confirmation is missing; nothing was done
+  3  the broker cannot be reached, does not let us, or cannot do it
+  4  what was named does not exist";

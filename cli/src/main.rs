@@ -1,0 +1,7 @@
+//! The program `convoke`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    convoke_cli::main()
+}

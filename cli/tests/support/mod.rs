@@ -1,0 +1,78 @@
+//! An application with dead letters, and the tool on its broker.
+#![allow(dead_code, reason = "each test file uses some of it")]
+
+use std::sync::Arc;
+
+use convoke::broker::Broker;
+use convoke::memory::MemoryBroker;
+use convoke::prelude::*;
+use convoke_cli::{Exit, World};
+use serde::{Deserialize, Serialize};
+
+#[event(topic = "orders", key = who)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Order {
+    pub(crate) who: String,
+    pub(crate) number: u64,
+}
+
+/// Whether the bank answers.
+#[derive(Clone, Default)]
+pub(crate) struct Bank(Arc<std::sync::atomic::AtomicBool>);
+
+#[handler(group = "bills", retry(attempts = 1))]
+async fn bill(order: Order, State(bank): State<Bank>) -> Result<(), BoxError> {
+    if bank.0.load(std::sync::atomic::Ordering::Relaxed) {
+        return Ok(());
+    }
+    Err(permanent(format!("the bank does not know {}", order.who)).into())
+}
+
+/// An application whose group `bills` gives everything up, until the bank answers.
+pub(crate) struct Shop {
+    pub(crate) app: AppHandle,
+    pub(crate) bank: Bank,
+    broker: MemoryBroker,
+}
+
+impl Shop {
+    pub(crate) async fn with_dead_letters(count: u64) -> Self {
+        let (broker, bank) = (MemoryBroker::new(), Bank::default());
+        let app = App::new("shop").state(bank.clone()).broker(Arc::new(broker.another())).quiet().start().await.unwrap();
+        for number in 0..count {
+            app.publisher().publish(&Order { who: format!("k{number}"), number }).await.unwrap();
+        }
+        app.settled().await;
+        Self { app, bank, broker }
+    }
+
+    pub(crate) fn broker(&self) -> Arc<dyn Broker> {
+        Arc::new(self.broker.another())
+    }
+
+    pub(crate) fn the_bank_answers(&self) {
+        self.bank.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// Runs the tool with these words on this broker: how it ended, and what it wrote to both streams.
+pub(crate) async fn convoke(broker: &Arc<dyn Broker>, words: &str) -> (Exit, String, String) {
+    run(words, Some(Arc::clone(broker))).await
+}
+
+/// Runs the tool without a broker but the one that the words name.
+pub(crate) async fn alone(words: &str) -> (Exit, String, String) {
+    run(words, None).await
+}
+
+async fn run(words: &str, broker: Option<Arc<dyn Broker>>) -> (Exit, String, String) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut world = World::of(&mut out, &mut err);
+    if let Some(broker) = broker {
+        world = world.with_broker(broker);
+    }
+    let words = std::iter::once("convoke").chain(words.split(' ').filter(|word| !word.is_empty()));
+    let exit = convoke_cli::run(words, &mut world).await;
+    drop(world);
+    (exit, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+}
