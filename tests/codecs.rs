@@ -160,6 +160,34 @@ fn what_is_written_in_one_format_is_read_by_all_of_the_family() {
     }
 }
 
+#[derive(Serialize, Deserialize)]
+struct OldInAny(u64);
+
+#[event(topic = "codecs.grown", version = 2, accepts(1 = OldInAny), codec = msgpack)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Grown(u64, String);
+
+impl From<OldInAny> for Grown {
+    fn from(old: OldInAny) -> Self {
+        Self(old.0, "grown".to_owned())
+    }
+}
+
+#[test]
+fn an_older_version_is_read_in_the_format_that_its_content_type_says() {
+    let old = |content_type: Option<&'static str>, payload: &'static [u8]| {
+        let message = Message::builder("codecs.grown").header("ce-type", "codecs.grown.v1").payload(payload);
+        let message = content_type.map_or(message.clone(), |content_type| message.header("content-type", content_type));
+        decode::<Grown>(&message.build()).map_err(|error| error.to_string())
+    };
+    let grown = Ok(Grown(7, "grown".to_owned()));
+    assert_eq!(old(Some("application/json"), b"7"), grown);
+    assert_eq!(old(Some("application/cbor"), b"\x07"), grown);
+    assert_eq!(old(None, b"\x07"), grown, "the event's own codec");
+    let error = old(Some("text/csv"), b"7").unwrap_err();
+    assert_eq!(error, "`codecs.grown.v1` is written as application/msgpack, but this message says `text/csv`");
+}
+
 #[test]
 fn protobuf_comes_back_under_every_name() {
     for seed in 0..200 {

@@ -10,7 +10,7 @@ use syn::{Error, Expr, ExprLit, Lit, LitStr, Path, Result, Token};
 
 use crate::ctxt::Ctxt;
 use crate::nearest::nearest;
-use crate::symbol::{ACCEPTS, Vocabulary, Word};
+use crate::symbol::{Vocabulary, Word};
 
 /// One argument: its name was read, its value was not.
 pub(crate) struct Arg<'a> {
@@ -86,7 +86,7 @@ fn unknown(name: &Ident, vocabulary: &Vocabulary) -> Error {
             None => format!("`{owner}` knows no broker `{written}`; did you mean `{near}(…)`?"),
         },
         None => {
-            let known: Vec<_> = words.iter().filter(|word| **word != ACCEPTS).map(|word| format!("`{}`", word.name)).collect();
+            let known: Vec<_> = words.iter().map(|word| format!("`{}`", word.name)).collect();
             let brokers: Vec<_> = brokers.iter().map(|broker| format!("`{broker}(…)`")).collect();
             let brokers = if brokers.is_empty() { String::new() } else { format!(", and for one broker {}", brokers.join(", ")) };
             format!("`{owner}` has no option `{written}`; it has {}{brokers}", known.join(", "))
@@ -99,6 +99,11 @@ impl Arg<'_> {
     /// The rule of this word, at the token that breaks it.
     pub(crate) fn wrong(&self) -> Error {
         Error::new(self.here(), self.word.rule())
+    }
+
+    /// The same, at another place.
+    pub(crate) fn wrong_at(&self, span: Span) -> Error {
+        Error::new(span, self.word.rule())
     }
 
     fn here(&self) -> Span {

@@ -22,7 +22,7 @@ impl Word {
     }
 }
 
-pub(crate) const ACCEPTS: Word = Word::new("accepts", "a list of types", "accepts = [OrderPaidV1]");
+pub(crate) const ACCEPTS: Word = Word::new("accepts", "a list of older versions", "accepts(1 = OrderPaidV1, 2 = upcast_v2)");
 pub(crate) const ATTEMPTS: Word = Word::new("attempts", "a whole number from 1", "attempts = 5");
 pub(crate) const BACKOFF: Word =
     Word::new("backoff", "the shortest and the longest delay, or one for all, in quotes", r#"backoff = "200ms..30s""#);

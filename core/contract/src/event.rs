@@ -11,6 +11,7 @@ use crate::key::Key;
 use crate::message::{Message, MessageBuilder};
 use crate::names;
 use crate::registry::Location;
+use crate::upcast::Accepted;
 
 /// A type that travels. Written by `#[event]`; by hand where there is no macro.
 ///
@@ -46,6 +47,15 @@ pub trait Event: Sized + Send + Sync + 'static {
     fn key(&self) -> Option<Key> {
         None
     }
+
+    /// Reads a message of an older version, or under an older name: the one at `index` of [`EventDef::accepts`]. By hand it is
+    /// written with [`decode_older`](crate::decode_older).
+    ///
+    /// # Errors
+    /// If the payload is not what the older version promises, or cannot become this event.
+    fn from_accepted(index: usize, _message: &Message) -> Result<Self, DecodeError> {
+        Err(DecodeError::new(format!("`{}` accepts no version at place {index}", Self::DEF.name)))
+    }
 }
 
 /// What the registry knows of an event.
@@ -62,6 +72,8 @@ pub struct EventDef {
     pub keyed: bool,
     /// Whether it is written as a bare payload, without any header of ours.
     pub bare: bool,
+    /// What it is read from beside its own name and version.
+    pub accepts: &'static [Accepted],
     /// The codec's name.
     pub codec: &'static str,
     /// The codec's content type.
@@ -86,6 +98,7 @@ impl EventDef {
             topic,
             keyed: false,
             bare: false,
+            accepts: &[],
             codec: <T::Codec as Codec<T>>::NAME,
             content_type: <T::Codec as Codec<T>>::CONTENT_TYPE,
             type_id: TypeId::of::<T>,
@@ -123,6 +136,13 @@ impl EventDef {
         self
     }
 
+    /// Says what it is read from beside its own name and version; [`Event::from_accepted`] reads them.
+    #[must_use]
+    pub const fn accepts(mut self, accepts: &'static [Accepted]) -> Self {
+        self.accepts = accepts;
+        self
+    }
+
     /// What stands in the CloudEvents attribute `type`: `<name>.v<version>`.
     #[must_use]
     pub fn type_name_on_wire(&self) -> String {
@@ -132,18 +152,32 @@ impl EventDef {
     /// How a message's CloudEvents `type` relates to this event.
     #[must_use]
     pub fn recognise(&self, wire_type: &str) -> Recognised {
-        match wire_type.rsplit_once(".v") {
-            Some((name, version)) if name == self.name && !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit()) => {
-                if version.parse() == Ok(self.version) {
-                    Recognised::Yes
-                } else {
-                    Recognised::OtherVersion
-                }
-            }
+        let digits = |version: &str| !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit());
+        let versioned = wire_type.rsplit_once(".v").filter(|(_, version)| digits(version));
+        let known = |(name, version): (&str, &str)| {
+            let version = version.parse().ok();
+            let accepted = self.accepts.iter().position(|old| old.name == name && Some(old.version) == version);
+            accepted.map_or(Recognised::OtherVersion, Recognised::Accepted)
+        };
+        match versioned {
+            Some((name, version)) if name == self.name && version.parse() == Ok(self.version) => Recognised::Yes,
+            Some(it) if it.0 == self.name => known(it),
             // Foreign producers know nothing of our suffix: the bare name means the present version.
             _ if wire_type == self.name => Recognised::Yes,
-            _ => Recognised::No,
+            Some(it) if self.accepts.iter().any(|old| old.name == it.0) => known(it),
+            // An older name without a suffix means its last version.
+            _ => {
+                let named = self.accepts.iter().enumerate().filter(|(_, old)| old.name == wire_type);
+                named.max_by_key(|(_, old)| old.version).map_or(Recognised::No, |(index, _)| Recognised::Accepted(index))
+            }
         }
+    }
+
+    /// The types on the wire that it is read from, its own first, for people.
+    #[must_use]
+    pub fn known_on_wire(&self) -> String {
+        let older = self.accepts.iter().map(|old| format!(", `{}.v{}`", old.name, old.version));
+        format!("`{}`{}", self.type_name_on_wire(), older.collect::<String>())
     }
 }
 
@@ -166,6 +200,8 @@ impl fmt::Debug for EventDef {
 pub enum Recognised {
     /// It is this event, in this version.
     Yes,
+    /// It is this event in an older version, or under an older name: this one of [`EventDef::accepts`].
+    Accepted(usize),
     /// It is this event in a version that this program does not know: a dead letter, never a skip.
     OtherVersion,
     /// It is another event.
@@ -184,6 +220,12 @@ impl DecodeError {
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), source: None }
     }
+
+    /// The same with what caused it.
+    pub(crate) fn caused_by(mut self, source: BoxError) -> Self {
+        self.source = Some(source);
+        self
+    }
 }
 
 impl fmt::Display for DecodeError {
@@ -199,12 +241,24 @@ impl std::error::Error for DecodeError {
 }
 
 /// Reads an event from a message's payload: in the format that its content type names, if the event's codec knows that one; in
-/// the event's own if it names none.
+/// the event's own if it names none. A message of a version that the event accepts is read as that, and taken up.
 ///
 /// # Errors
-/// If there is no payload, if the content type is not one that the event's codec takes, or if the payload does not decode.
+/// If there is no payload, if the content type is not one that the event's codec takes, if the payload does not decode, or if an
+/// older version cannot be taken up.
 pub fn decode<T: Event>(message: &Message) -> Result<T, DecodeError> {
-    let (name, payload) = (T::DEF.name, message.payload());
+    // Known when it is compiled: an event that accepts nothing does not look at the type.
+    if !T::DEF.accepts.is_empty()
+        && let Some(Recognised::Accepted(index)) = message.event_type().map(|wire_type| T::DEF.recognise(wire_type))
+    {
+        return T::from_accepted(index, message);
+    }
+    read::<T::Codec, T>(message, T::DEF.name)
+}
+
+/// Reads a payload as a `V`, which errors call by this name.
+pub(crate) fn read<C: Codec<V>, V>(message: &Message, name: &str) -> Result<V, DecodeError> {
+    let payload = message.payload();
     if message.is_tombstone() {
         let text = format!(
             "a tombstone has no payload to read `{name}` from; take `Message` and ask `is_tombstone()` to handle deletions"
@@ -213,19 +267,18 @@ pub fn decode<T: Event>(message: &Message) -> Result<T, DecodeError> {
     }
     let content_type = message.content_type();
     let decoded = match content_type {
-        None => Some(<T::Codec as Codec<T>>::decode(payload)),
-        Some(content_type) => <T::Codec as Codec<T>>::decode_as(content_type, payload),
+        None => Some(C::decode(payload)),
+        Some(content_type) => C::decode_as(content_type, payload),
     };
     decoded.map_or_else(
         || {
             let said = content_type.unwrap_or_default();
-            Err(DecodeError::new(format!("`{name}` is written as {}, but this message says `{said}`", T::DEF.content_type)))
+            Err(DecodeError::new(format!("`{name}` is written as {}, but this message says `{said}`", C::CONTENT_TYPE)))
         },
         |decoded| {
             decoded.map_err(|source| {
-                let format = content_type.filter(|other| !<T::Codec as Codec<T>>::accepts(other)).unwrap_or(T::DEF.codec);
-                let message = format!("the payload ({} bytes) is no `{name}` in {format}", payload.len());
-                DecodeError { message, source: Some(source) }
+                let format = content_type.filter(|other| !C::accepts(other)).unwrap_or(C::NAME);
+                DecodeError::new(format!("the payload ({} bytes) is no `{name}` in {format}", payload.len())).caused_by(source)
             })
         },
     )
@@ -278,6 +331,22 @@ mod tests {
         assert_eq!(Blob::DEF.recognise("blobs.v99999999999999"), Recognised::OtherVersion);
         assert_eq!(Blob::DEF.recognise("blobs.video"), Recognised::No);
         assert_eq!(Blob::DEF.recognise("other.v2"), Recognised::No);
+    }
+
+    #[test]
+    fn older_versions_and_names_are_recognised_and_others_of_them_are_not_skipped() {
+        const OLD: [Accepted; 3] =
+            [Accepted::new::<u8>("blobs", 1), Accepted::new::<u8>("bytes", 1), Accepted::new::<u8>("bytes", 4)];
+        let def = Blob::DEF.accepts(&OLD);
+        assert_eq!(def.recognise("blobs.v2"), Recognised::Yes);
+        assert_eq!(def.recognise("blobs"), Recognised::Yes);
+        assert_eq!(def.recognise("blobs.v1"), Recognised::Accepted(0));
+        assert_eq!(def.recognise("bytes.v1"), Recognised::Accepted(1));
+        assert_eq!(def.recognise("bytes"), Recognised::Accepted(2), "an older name alone is its last version");
+        assert_eq!(def.recognise("blobs.v3"), Recognised::OtherVersion);
+        assert_eq!(def.recognise("bytes.v2"), Recognised::OtherVersion);
+        assert_eq!(def.recognise("bytes.vast"), Recognised::No);
+        assert_eq!(def.known_on_wire(), "`blobs.v2`, `blobs.v1`, `bytes.v1`, `bytes.v4`");
     }
 
     #[test]

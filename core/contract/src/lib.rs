@@ -31,6 +31,7 @@ mod publish;
 mod registry;
 mod reply;
 mod service;
+mod upcast;
 
 pub use claim::{Claim, ClaimStore, Claimed};
 pub use classify::{Class, Classified, Classify, after, class_of, permanent, transient, unavailable};
@@ -57,6 +58,7 @@ pub use publish::{BoxFuture, Outgoing, Publish, PublishSink, Publisher, Receipt}
 pub use registry::{Entry, Location, Registry};
 pub use reply::{BatchReply, ClassifiedReply, HandlerError, IntoOutgoing, IntoReply, PlainReply, Probe, Reply, Verdict};
 pub use service::{BoxHandler, HandlerFn, HandlerFuture, handler_fn};
+pub use upcast::{Accepted, decode_older};
 
 /// What generated code names. Not public API: it changes without notice.
 #[doc(hidden)]

@@ -5,6 +5,7 @@ use quote::{ToTokens as _, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned as _;
 use syn::{DeriveInput, Type};
 
+use super::accepts;
 use super::parse::{Codec, EventArgs};
 use crate::emit;
 
@@ -26,14 +27,17 @@ pub(crate) fn event(input: &DeriveInput, args: &EventArgs, key: Option<&TokenStr
             }
         }
     });
+    let accepts::Expanded { definition: accepts, method: from_accepted, beside } = accepts::expand(input, args);
     let implementation = quote! {
+        #beside
         #[automatically_derived]
         #[diagnostic::do_not_recommend]
         impl __convoke::Event for #ident {
             type Codec = #codec;
             const DEF: &'static __convoke::EventDef =
-                &__convoke::EventDef::new::<Self>(#topic, #location) #name #version #keyed #bare;
+                &__convoke::EventDef::new::<Self>(#topic, #location) #name #version #keyed #bare #accepts;
             #key
+            #from_accepted
         }
         __convoke::inventory::submit! {
             __convoke::event::<#ident>()

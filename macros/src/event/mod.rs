@@ -1,5 +1,6 @@
 //! `#[event]`: makes a type an event and registers it.
 
+mod accepts;
 mod expand;
 mod key;
 mod parse;
@@ -24,6 +25,7 @@ fn generate(args: TokenStream, item: &TokenStream) -> TokenStream {
     };
     let cx = Ctxt::new();
     let args = parse::parse(&cx, args, &input.ident);
+    accepts::check(&cx, &args);
     check_item(&cx, &input);
     let key = args.key.as_ref().and_then(|key| key::key(&cx, &input, key));
     match cx.finish() {

@@ -3,6 +3,7 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use syn::{Error, Expr, LitStr, Path, Result, Type, parse_quote};
 
+use super::accepts::{self, Accepted};
 use crate::args::{self, Arg};
 use crate::ctxt::Ctxt;
 use crate::names::{self, Extra};
@@ -16,6 +17,7 @@ pub(crate) struct EventArgs {
     pub(crate) key: Option<Expr>,
     pub(crate) codec: Codec,
     pub(crate) bare: bool,
+    pub(crate) accepts: Vec<Accepted>,
     pub(crate) krate: Path,
 }
 
@@ -34,6 +36,7 @@ pub(crate) fn parse(cx: &Ctxt, tokens: TokenStream, item: &Ident) -> EventArgs {
         key: None,
         codec: Codec::Default,
         bare: false,
+        accepts: Vec::new(),
         krate: parse_quote!(::convoke),
     };
     args::each(cx, &EVENT_WORDS, tokens, |arg| {
@@ -52,10 +55,7 @@ pub(crate) fn parse(cx: &Ctxt, tokens: TokenStream, item: &Ident) -> EventArgs {
             symbol::KEY => args.key = Some(arg.expr()?),
             symbol::CODEC => args.codec = codec(arg)?,
             symbol::BARE => args.bare = arg.flag()?,
-            symbol::ACCEPTS => {
-                let message = "`accepts` is not supported yet: a message of another version is a dead letter";
-                return Err(Error::new(arg.name.span(), message));
-            }
+            symbol::ACCEPTS => args.accepts = accepts::parse(cx, arg)?,
             _ => args.krate = arg.path()?,
         }
         Ok(())

@@ -29,7 +29,7 @@ impl App {
             // Events of handlers that do not take part are not looked at either.
             let used: Vec<_> =
                 handlers.iter().flat_map(|handler| [handler.signature().inputs, handler.signature().outputs].concat()).collect();
-            self.registry.events.retain(|event| used.iter().any(|other| std::ptr::eq(*other, *event)));
+            self.registry.events.retain(|event| used.iter().any(|other| (other.type_id)() == (event.type_id)()));
         }
         let plan = plan::plan(&self.name, &self.registry, &handlers, &self.state, &self.starts, &mut problems);
         self.check_layers(&plan, &mut problems);

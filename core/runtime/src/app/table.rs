@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use convoke_core::{BatchOptions, HandlerOptions, OnRetry, RetryOptions};
+use convoke_core::{BatchOptions, EventDef, HandlerOptions, OnRetry, RetryOptions};
 
 use super::plan::{Plan, PlannedRoute};
 
@@ -12,7 +12,7 @@ pub(crate) fn table(app: &str, broker: &str, plan: &Plan) -> String {
     let mut rows = vec![header];
     for subscription in &plan.subscriptions {
         for route in &subscription.routes {
-            let event = route.event.map_or_else(|| "(any)".to_owned(), |event| format!("{} v{}", event.name, event.version));
+            let event = route.event.map_or_else(|| "(any)".to_owned(), event);
             rows.push([
                 route.topic.to_string(),
                 event,
@@ -37,6 +37,16 @@ pub(crate) fn table(app: &str, broker: &str, plan: &Plan) -> String {
             let line = widths.iter().map(|width| "─".repeat(*width)).collect::<Vec<_>>().join("  ");
             let _ = writeln!(text, "  {line}  ───────");
         }
+    }
+    text
+}
+
+/// The event, and what it is read from beside.
+fn event(event: &EventDef) -> String {
+    let mut text = format!("{} v{}", event.name, event.version);
+    for (i, old) in event.accepts.iter().enumerate() {
+        let name = if old.name == event.name { String::new() } else { format!("{} ", old.name) };
+        let _ = write!(text, "{}{name}v{}", if i == 0 { " ← " } else { ", " }, old.version);
     }
     text
 }

@@ -89,17 +89,19 @@ fn dispatch(routes: &[RouteRunner], reading: &[usize], incoming: &Incoming, unkn
     let Ok(wire_type) = std::str::from_utf8(wire_type) else {
         return Routed::Dead(first, DeadReason::Undecodable, format!("the header `{}` is not text", names::TYPE));
     };
+    // What is a version that one event does not know may be one that another accepts.
+    let mut other_version = None;
     for &index in reading {
         let Some(event) = routes[index].event else { continue };
         match event.recognise(wire_type) {
-            Recognised::Yes => return Routed::To(index),
-            Recognised::OtherVersion => {
-                let error =
-                    format!("`{wire_type}` is a version that this program does not know; it knows `{}`", routes[index].wire_type);
-                return Routed::Dead(index, DeadReason::Undecodable, error);
-            }
+            Recognised::Yes | Recognised::Accepted(_) => return Routed::To(index),
+            Recognised::OtherVersion => other_version = other_version.or(Some((index, event))),
             Recognised::No => {}
         }
+    }
+    if let Some((index, event)) = other_version {
+        let error = format!("`{wire_type}` is a version that this program does not know; it knows {}", event.known_on_wire());
+        return Routed::Dead(index, DeadReason::Undecodable, error);
     }
     match unknown {
         UnknownEvents::Skip => Routed::Skip(first),

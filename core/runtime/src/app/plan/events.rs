@@ -1,8 +1,18 @@
 //! What events must not have in common.
 
+use std::collections::BTreeSet;
+
 use convoke_core::EventDef;
 
 use super::Problems;
+
+/// Whether a message can be for both: they share a name in a version, their own or one that they accept.
+pub(super) fn overlap(a: &EventDef, b: &EventDef) -> bool {
+    let read = |event: &EventDef| -> BTreeSet<_> {
+        event.accepts.iter().map(|old| (old.name, old.version)).chain([(event.name, event.version)]).collect()
+    };
+    !read(a).is_disjoint(&read(b))
+}
 
 pub(super) fn is_plain(topic: &str) -> bool {
     !topic.contains(['{', '}', '*', '>', '#'])
@@ -11,6 +21,7 @@ pub(super) fn is_plain(topic: &str) -> bool {
 /// Names are unique per topic, types and codecs too.
 pub(super) fn check_events(events: &[&'static EventDef], problems: &mut Problems) {
     for (i, event) in events.iter().enumerate() {
+        check_accepted(event, events, problems);
         for other in &events[..i] {
             let places = || format!("{} and {}", other.location, event.location);
             if (event.name, event.version) == (other.name, other.version) {
@@ -35,6 +46,34 @@ pub(super) fn check_events(events: &[&'static EventDef], problems: &mut Problems
                     places()
                 ));
             }
+        }
+    }
+}
+
+/// What an event accepts is another version, once, and means one type on its topic.
+fn check_accepted(event: &EventDef, events: &[&'static EventDef], problems: &mut Problems) {
+    for (i, old) in event.accepts.iter().enumerate() {
+        let what =
+            || format!("the event `{}` ({}) accepts `{}.v{}`", event.type_name_on_wire(), event.location, old.name, old.version);
+        if (old.name, old.version) == (event.name, event.version) {
+            problems.push(format!("{}, which is the event itself; take it out of `accepts`", what()));
+        } else if event.accepts[..i].iter().any(|other| (other.name, other.version) == (old.name, old.version)) {
+            problems.push(format!("{} twice; keep one of them", what()));
+        }
+        let same = |other: &&&EventDef| {
+            (other.name, other.version, other.topic) == (old.name, old.version, event.topic)
+                && (other.type_id)() != (old.type_id)()
+                && (other.type_id)() != (event.type_id)()
+        };
+        if let Some(other) = events.iter().find(same) {
+            problems.push(format!(
+                "{} as `{}`, but on the topic `{}` that is `{}` ({}); accept that type, or take it out of `accepts`",
+                what(),
+                (old.type_name)(),
+                event.topic,
+                (other.type_name)(),
+                other.location
+            ));
         }
     }
 }

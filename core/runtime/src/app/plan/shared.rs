@@ -2,6 +2,7 @@
 
 use convoke_core::broker::Start;
 
+use super::events::overlap;
 use super::{Plan, PlannedRoute, PlannedSubscription, Problems};
 
 /// Handlers that share a subscription must not want the same messages.
@@ -11,7 +12,7 @@ pub(super) fn check_shared(subscription: &PlannedSubscription, route: &PlannedRo
         let places =
             || format!("`{}` ({}) and `{}` ({})", other.handler.name, other.handler.location, handler.name, handler.location);
         let same_event = match (other.event, route.event) {
-            (Some(a), Some(b)) => (a.name, a.version) == (b.name, b.version),
+            (Some(a), Some(b)) => overlap(a, b),
             _ => true,
         };
         if other.topic == route.topic && same_event {
