@@ -66,6 +66,23 @@ pub enum DeadReason {
 }
 
 impl DeadReason {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::HandlerError,
+        Self::Panic,
+        Self::Timeout,
+        Self::Undecodable,
+        Self::UnknownEvent,
+        Self::Expired,
+        Self::TooManyDeliveries,
+    ];
+
+    /// The reason with this value on the wire.
+    #[must_use]
+    pub fn parse(value: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == value)
+    }
+
     /// The value on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -12,7 +12,9 @@ pub mod testkit;
 
 /// Dead letters: to be looked at, sent back to the group that gave up on them, and thrown away.
 pub mod dead {
-    pub use crate::redrive::{DeadLetters, DeadTopic};
+    pub use crate::redrive::{
+        DeadLetter, DeadLetters, DeadTopic, Fate, Filter, Handled, Listing, MAX_REPLAYS, Options, Refusal, Report,
+    };
 }
 
 pub use app::{App, AppHandle, AppStatus, BROKER_VARIABLE, DEFAULT_URL, DrainReport, HandlerStatus, ReadyApp, STALLED};

@@ -47,7 +47,7 @@ impl Sink {
         }
     }
 
-    async fn publish_all(&self, batch: Vec<Outgoing>) -> Vec<Result<Receipt, Error>> {
+    pub(crate) async fn publish_all(&self, batch: Vec<Outgoing>) -> Vec<Result<Receipt, Error>> {
         let _guard = InFlight::of(self, batch.len());
         let max = self.broker.capabilities().max_message;
         let mut answers: Vec<Option<Result<Receipt, Error>>> = Vec::with_capacity(batch.len());

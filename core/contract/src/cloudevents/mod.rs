@@ -89,6 +89,49 @@ fn civil(days: u64) -> (u64, u64, u64) {
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
+/// The time that RFC 3339 text means, if it is such text; to the millisecond, and none before 1970.
+#[must_use]
+pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
+    let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<u64>().ok();
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+    let marks = [text.get(4..5)?, text.get(7..8)?, text.get(10..11)?, text.get(13..14)?, text.get(16..17)?];
+    let sound = matches!(marks, ["-", "-", "T" | "t" | " ", ":", ":"])
+        && (1970..=9999).contains(&year)
+        && (1..=12).contains(&month)
+        && (1..=31).contains(&day)
+        && (hour, minute, second) <= (23, 59, 60);
+    if !sound {
+        return None;
+    }
+    let rest = text.get(19..)?;
+    let digits = rest.strip_prefix('.').map_or(0, |fraction| fraction.bytes().take_while(u8::is_ascii_digit).count());
+    let (fraction, zone) = if digits > 0 { (&rest[1..=digits], &rest[1 + digits..]) } else { ("0", rest) };
+    let millis = format!("{fraction:0<3}")[..3].parse::<u64>().ok()?;
+    // Behind Greenwich it is later there.
+    let (east, offset) = match (zone, zone.split_at_checked(1)) {
+        ("Z" | "z", _) => (true, 0),
+        (_, Some((sign @ ("+" | "-"), hours))) => {
+            let (hours, minutes) = hours.split_once(':')?;
+            (sign == "+", hours.parse::<u64>().ok()? * 3600 + minutes.parse::<u64>().ok()? * 60)
+        }
+        _ => return None,
+    };
+    let seconds = days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
+    let seconds = if east { seconds.checked_sub(offset)? } else { seconds + offset };
+    Some(UNIX_EPOCH + Duration::from_millis(seconds * 1000 + millis))
+}
+
+/// The inverse of [`civil`] (`days_from_civil`), for dates from 1970 on.
+fn days(year: u64, month: u64, day: u64) -> u64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, year_of_era) = (year / 400, year % 400);
+    let shifted = if month > 2 { month - 3 } else { month + 9 };
+    let day_of_year = (153 * shifted + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
 /// How a broker's clients spell the CloudEvents prefix. Adapters translate with it; everywhere else names are as in
 /// [`names`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,6 +177,31 @@ mod tests {
         assert_eq!(at(951_782_400_000), "2000-02-29T00:00:00.000Z");
         assert_eq!(at(1_517_986_799_999), "2018-02-07T06:59:59.999Z");
         assert_eq!(at(4_107_542_399_001), "2100-02-28T23:59:59.001Z");
+    }
+
+    #[test]
+    fn times_are_read_as_they_are_written_and_as_others_write_them() {
+        for ms in [0, 951_782_400_000, 1_517_986_799_999, 4_107_542_399_001] {
+            let time = UNIX_EPOCH + Duration::from_millis(ms);
+            assert_eq!(parse_rfc3339(&rfc3339(time)), Some(time));
+        }
+        let noon = parse_rfc3339("2026-11-21T12:00:00Z");
+        for same in
+            ["2026-11-21T12:00:00.000000Z", "2026-11-21T14:00:00+02:00", "2026-11-21T09:30:00.0-02:30", "2026-11-21 12:00:00z"]
+        {
+            assert_eq!(parse_rfc3339(same), noon, "{same}");
+        }
+        for wrong in [
+            "",
+            "2026-11-21",
+            "2026-13-21T12:00:00Z",
+            "2026-11-21T12:00:00",
+            "2026-11-21T12:00:00+2",
+            "1969-12-31T23:59:59Z",
+            "2026-11-2ä12:00:00Z",
+        ] {
+            assert_eq!(parse_rfc3339(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -1,6 +1,12 @@
 //! Dead letters: what the groups of an application have given up, to be looked at, sent back and thrown away.
 
+mod filter;
+mod letter;
+mod read;
+mod report;
 mod topics;
+mod watermark;
+mod work;
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +14,11 @@ use std::sync::Arc;
 use convoke_core::broker::Broker;
 use convoke_core::{Error, Registry};
 
+pub use filter::Filter;
+pub use letter::DeadLetter;
+pub use report::{Fate, Handled, MAX_REPLAYS, Options, Refusal, Report};
 pub use topics::DeadTopic;
+pub use work::Listing;
 
 use crate::app::open;
 

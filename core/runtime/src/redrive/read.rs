@@ -1,0 +1,277 @@
+//! Reading a dead-letter topic to its end, as the tools' group.
+//!
+//! A letter is handed out once, in the order of its partition, and then settled, or left: what is left is given back when the
+//! reading ends. Where positions are committed, what was settled between letters that are left is kept in the commit.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use convoke_core::broker::{
+    Broker, Commit, Deliveries, Settle, SettleBy, Settled, Settlement, SubscribeSpec, Subscription, SubscriptionControl,
+    SubscriptionEvent, Token,
+};
+use convoke_core::{Epoch, Error, ErrorKind, Incoming, PartId, Position, names};
+use futures_core::Stream;
+use tokio::time::Instant;
+
+use super::DeadTopic;
+use super::watermark::Watermark;
+
+/// How many letters of a partition are on their way to us at most.
+const WINDOW: u32 = 64;
+/// The same in bytes.
+const WINDOW_BYTES: u64 = 4 << 20;
+/// How long a settlement that is not answered is repeated.
+const SETTLE_WITHIN: Duration = Duration::from_secs(30);
+
+pub(super) struct Reader<'b> {
+    broker: &'b dyn Broker,
+    spec: SubscribeSpec,
+    events: Pin<Box<dyn Stream<Item = SubscriptionEvent> + Send>>,
+    control: Box<dyn SubscriptionControl>,
+    by: SettleBy,
+    parts: HashMap<PartId, Part>,
+    waiting: VecDeque<(Epoch, Incoming)>,
+    /// Letters that were handed out, by partition and position.
+    seen: HashMap<(u32, Position), Seen>,
+    /// Partitions that were ever ours, and those that were taken away.
+    owned: HashSet<u32>,
+    taken: HashSet<u32>,
+    partitions: u32,
+    ended: bool,
+}
+
+/// What is known of a letter that was handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// It is worked on, or was left.
+    Open,
+    /// It is to be settled.
+    Done,
+    /// The broker knows that it is.
+    Settled,
+}
+
+/// A partition that is ours.
+struct Part {
+    partition: u32,
+    epoch: Epoch,
+    /// Until when, unless renewed.
+    until: Option<Instant>,
+    watermark: Watermark,
+}
+
+impl<'b> Reader<'b> {
+    pub(super) async fn open(broker: &'b dyn Broker, topic: &DeadTopic) -> Result<Self, Error> {
+        let mut spec = SubscribeSpec::new(names::REDRIVE_GROUP, vec![topic.topic.clone()]);
+        spec.until_end = true;
+        spec.ordered = false;
+        let Subscription { events, control, .. } = broker.subscribe(spec.clone()).await?;
+        Ok(Self {
+            broker,
+            spec,
+            events,
+            control,
+            by: broker.capabilities().settle,
+            parts: HashMap::new(),
+            waiting: VecDeque::new(),
+            seen: HashMap::new(),
+            owned: HashSet::new(),
+            taken: HashSet::new(),
+            partitions: topic.partitions,
+            ended: false,
+        })
+    }
+
+    /// The next letter; `None` at the end.
+    pub(super) async fn next(&mut self) -> Option<Incoming> {
+        loop {
+            // What has happened to our partitions comes first: what is not ours any more is not to be touched.
+            while let Some(event) = self.happened(false).await {
+                self.take(event).await;
+            }
+            while let Some((epoch, incoming)) = self.waiting.pop_front() {
+                if self.is_ours(&incoming.token, epoch) {
+                    self.seen.insert((incoming.partition, incoming.position), Seen::Open);
+                    return Some(incoming);
+                }
+            }
+            if self.ended {
+                return None;
+            }
+            if let Some(event) = self.happened(true).await {
+                self.take(event).await;
+            }
+        }
+    }
+
+    /// What has happened, if anything has; or, if it is to wait, what happens next.
+    async fn happened(&mut self, wait: bool) -> Option<SubscriptionEvent> {
+        if self.ended {
+            return None;
+        }
+        let events = &mut self.events;
+        let polled = poll_fn(|cx| match events.as_mut().poll_next(cx) {
+            Poll::Ready(event) => Poll::Ready(Some(event)),
+            Poll::Pending if wait => Poll::Pending,
+            Poll::Pending => Poll::Ready(None),
+        });
+        let event = polled.await?;
+        self.ended = event.is_none();
+        event
+    }
+
+    fn is_ours(&self, token: &Token, epoch: Epoch) -> bool {
+        let part = self.parts.get(&token.part).filter(|part| part.epoch == epoch);
+        part.is_some_and(|part| part.until.is_none_or(|until| Instant::now() < until))
+    }
+
+    async fn take(&mut self, event: SubscriptionEvent) {
+        match event {
+            SubscriptionEvent::Assigned { part, partition, epoch, term, resume, .. } => {
+                let until = term.map(|term| Instant::now() + term);
+                self.parts.insert(part, Part { partition, epoch, until, watermark: Watermark::new(resume.progress) });
+                self.owned.insert(partition);
+                // A position that means nothing beyond a connection may now be that of another letter.
+                self.seen.retain(|(other, position), _| *other != partition || position.is_stable());
+                self.control.grant(part, epoch, WINDOW, WINDOW_BYTES);
+            }
+            SubscriptionEvent::Renewed { part, epoch, term } => {
+                if let Some(part) = self.parts.get_mut(&part).filter(|part| part.epoch == epoch) {
+                    part.until = Some(Instant::now() + term);
+                }
+            }
+            SubscriptionEvent::Deliveries(deliveries) => self.delivered(deliveries).await,
+            SubscriptionEvent::Revoking { part, epoch, .. } => {
+                self.lose(part, epoch);
+                self.control.revoked(part, epoch);
+            }
+            SubscriptionEvent::Lost { part, epoch } => self.lose(part, epoch),
+            SubscriptionEvent::Interrupted(error) => {
+                tracing::warn!(%error, "the connection is interrupted; waiting for it");
+                self.parts.clear();
+            }
+            SubscriptionEvent::Gap { from, to, .. } => {
+                tracing::error!(%from, %to, "the broker discarded dead letters before they were read");
+            }
+            _ => {}
+        }
+    }
+
+    fn lose(&mut self, part: PartId, epoch: Epoch) {
+        if self.parts.get(&part).is_some_and(|part| part.epoch == epoch) {
+            self.taken.extend(self.parts.remove(&part).map(|part| part.partition));
+        }
+    }
+
+    async fn delivered(&mut self, deliveries: Deliveries) {
+        let Deliveries { part, epoch, messages, .. } = deliveries;
+        for incoming in messages {
+            let Some(info) = self.parts.get_mut(&part).filter(|info| info.epoch == epoch) else { return };
+            let done_before = info.watermark.delivered(incoming.position);
+            match self.seen.get(&(incoming.partition, incoming.position)) {
+                // It comes again because its lease ran out, or the connection was lost.
+                Some(Seen::Done | Seen::Settled) => {
+                    if matches!(self.apply(&incoming.token).await, Settled::Applied) {
+                        self.seen.insert((incoming.partition, incoming.position), Seen::Settled);
+                    }
+                    self.pay(&incoming.token);
+                }
+                _ if done_before => self.pay(&incoming.token),
+                // It was left, and still is.
+                Some(Seen::Open) => self.pay(&incoming.token),
+                None => self.waiting.push_back((epoch, incoming)),
+            }
+        }
+    }
+
+    /// One letter more may come.
+    fn pay(&self, token: &Token) {
+        self.control.grant(token.part, token.epoch, 1, WINDOW_BYTES / u64::from(WINDOW));
+    }
+
+    /// Leaves a letter that was handed out: it will be there the next time.
+    pub(super) fn leave(&self, incoming: &Incoming) {
+        self.pay(&incoming.token);
+    }
+
+    /// Settles a letter that was handed out: it is a dead letter no more. If the connection is lost before, that is waited for.
+    ///
+    /// # Errors
+    /// If the broker did not take it: then it still is one.
+    pub(super) async fn settle(&mut self, incoming: &Incoming) -> Result<(), Error> {
+        let place = (incoming.partition, incoming.position);
+        self.seen.insert(place, Seen::Done);
+        let deadline = Instant::now() + SETTLE_WITHIN;
+        let mut pause = Duration::from_millis(50);
+        loop {
+            match self.apply(&incoming.token).await {
+                Settled::Applied => {
+                    self.pay(&incoming.token);
+                    self.seen.insert(place, Seen::Settled);
+                    return Ok(());
+                }
+                Settled::Failed(error) if !error.is_retryable() || Instant::now() > deadline => return Err(error),
+                Settled::Failed(_) => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(2));
+                }
+                _ => break,
+            }
+        }
+        // The partition was lost: with the connection, and the letter comes again and is settled then; or to somebody else.
+        if self.ended {
+            self.open_again().await?;
+        }
+        let taken = || {
+            Error::new(ErrorKind::Closed, "the partition was taken over before the dead letter was settled; it will come again")
+        };
+        while self.seen.get(&place) != Some(&Seen::Settled) {
+            if self.taken.contains(&incoming.partition) {
+                return Err(taken());
+            }
+            match tokio::time::timeout_at(deadline, self.happened(true)).await {
+                Ok(Some(event)) => self.take(event).await,
+                Ok(None) | Err(_) => return Err(taken()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn open_again(&mut self) -> Result<(), Error> {
+        let Subscription { events, control, .. } = self.broker.subscribe(self.spec.clone()).await?;
+        (self.events, self.control, self.ended) = (events, control, false);
+        self.parts.clear();
+        self.waiting.clear();
+        Ok(())
+    }
+
+    async fn apply(&mut self, token: &Token) -> Settled {
+        let answer = match self.by {
+            SettleBy::Watermark => {
+                let Some(part) = self.parts.get_mut(&token.part).filter(|part| part.epoch == token.epoch) else {
+                    return Settled::Stale;
+                };
+                let (upto, progress) = part.watermark.done(token.position);
+                self.control.commit(vec![Commit::new(token.part, token.epoch, upto, progress)]).await.pop()
+            }
+            _ => self.control.settle(vec![Settlement::new(token.clone(), Settle::Ack)]).await.pop(),
+        };
+        answer.unwrap_or(Settled::Stale)
+    }
+
+    /// How many partitions somebody else has, or has taken over.
+    pub(super) fn elsewhere(&self) -> u32 {
+        let never = (0..self.partitions).filter(|partition| !self.owned.contains(partition)).count();
+        u32::try_from(never + self.taken.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Ends the reading: what was left is given back.
+    pub(super) async fn close(self) {
+        self.control.close().await;
+        drop(self.events);
+    }
+}
