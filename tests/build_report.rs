@@ -157,11 +157,10 @@ async fn everything_that_is_wrong_is_reported_at_once_with_its_place() {
 
 #[tokio::test]
 async fn what_does_not_work_yet_is_refused_and_never_ignored() {
-    let cases: [(&str, Set); 8] = [
+    let cases: [(&str, Set); 7] = [
         ("several topics", |options| options.topics = &["a", "b"]),
         ("`build.{region}`; topics with a parameter", |options| options.topics = &["build.{region}"]),
         ("`build.*`; topics with a parameter and patterns", |options| options.topics = &["build.*"]),
-        ("`match(…)`", |options| options.matches = Some(HeaderMatch::new("kind", "express"))),
         ("`broadcast`", |options| options.broadcast = true),
         ("`broker = …`", |options| options.broker = Some("other")),
         ("`transaction`", |options| options.transaction = true),
@@ -195,6 +194,29 @@ async fn options_that_would_lose_or_stop_messages_are_refused() {
     }
     let keyed = by_hand("keyed", whole, |options| (options.topics, options.order) = (&["build.anything"], Some(Order::Key)));
     assert!(app().register(keyed).only(["keyed"]).build().await.is_ok(), "a message has a key without an event");
+}
+
+#[tokio::test]
+async fn handlers_of_one_event_in_a_group_are_told_apart_by_one_header_or_refused() {
+    let matching = |name, wanted: Option<(&'static str, &'static str)>| {
+        by_hand(name, asks, |options| {
+            options.group = Some("shared");
+            options.matches = wanted.map(|(header, value)| HeaderMatch::new(header, value));
+        })
+    };
+    let apart = app().register(matching("eu", Some(("region", "eu")))).register(matching("us", Some(("region", "us"))));
+    assert!(apart.register(matching("rest", None)).only(["eu", "us", "rest"]).build().await.is_ok());
+    for (other, part) in [
+        (Some(("region", "eu")), "both match on `region = eu`"),
+        (Some(("kind", "express")), "match on different headers (`region` and `kind`)"),
+    ] {
+        let clash = app().register(matching("eu", Some(("region", "eu")))).register(matching("other", other));
+        let problems = report(clash.only(["eu", "other"])).await;
+        assert_eq!(problems.len(), 1, "{problems:#?}");
+        says(&problems, &["`eu` (by_hand.rs:1) and `other` (by_hand.rs:1)", part, "`build.asks`"]);
+    }
+    let rest = app().register(matching("rest", None)).register(matching("others", None)).only(["rest", "others"]);
+    says(&report(rest).await, &["`rest` (by_hand.rs:1) and `others`", "or let them `match(…)` on a header"]);
 }
 
 #[tokio::test]

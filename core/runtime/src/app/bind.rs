@@ -282,6 +282,7 @@ fn bind(
             context: Arc::new(context),
             event: route.event,
             wire_type: route.event.map(convoke_core::EventDef::type_name_on_wire).unwrap_or_default(),
+            matches: route.handler.options.matches,
             topic: route.topic.clone(),
             place: place(&route.topic, &subscription.group),
             ordered: route.ordered,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use convoke_core::{BatchOptions, EventDef, HandlerOptions, OnRetry, RetryOptions};
+use convoke_core::{BatchOptions, EventDef, HandlerOptions, HeaderMatch, OnRetry, RetryOptions};
 
 use super::plan::{Plan, PlannedRoute};
 
@@ -53,9 +53,10 @@ fn event(event: &EventDef) -> String {
 
 /// What is not the default, in the attribute's own words.
 fn options(route: &PlannedRoute) -> String {
-    let HandlerOptions { concurrency, lane, retry, on_retry, timeout, batch, .. } = route.handler.options;
+    let HandlerOptions { concurrency, lane, retry, on_retry, timeout, batch, matches, .. } = route.handler.options;
     let mut words =
         vec![format!("concurrency = {concurrency}"), format!("order = {}", if route.ordered { "key" } else { "none" })];
+    words.extend(matches.map(|HeaderMatch { header, value, .. }| format!("match {header} = {value}")));
     words.extend(lane.map(|lane| format!("lane = {lane}")));
     if retry != RetryOptions::new() {
         words.push(format!("retry = {} × {:?}..{:?}", retry.attempts, retry.min, retry.max));

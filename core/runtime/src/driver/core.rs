@@ -119,7 +119,10 @@ impl Core {
     /// A partition is ours. `false` if no handler reads its topic: then nothing may be taken from it, least of all be acknowledged.
     pub(crate) fn assigned(&mut self, part: PartId, epoch: Epoch, topic: &Topic) -> bool {
         let reading = self.routes.iter().enumerate().filter(|(_, route)| route.topic == *topic || route.place == *topic);
-        let reading: Arc<[usize]> = reading.map(|(index, _)| index).collect();
+        let mut reading: Vec<usize> = reading.map(|(index, _)| index).collect();
+        // Who takes what has a certain header is asked before who takes the rest.
+        reading.sort_by_key(|index| self.routes[*index].matches.is_none());
+        let reading: Arc<[usize]> = reading.into();
         let read = !reading.is_empty();
         let origin = reading.first().map(|index| &self.routes[*index].topic).filter(|origin| *origin != topic).cloned();
         self.parts.insert(part, PartInfo { epoch, reading, origin });

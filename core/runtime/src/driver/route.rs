@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use convoke_core::{DeadReason, EventDef, HandlerContext, Incoming, Key, Recognised, Topic, cloudevents, names};
+use convoke_core::{
+    DeadReason, EventDef, HandlerContext, HeaderMatch, Headers, Incoming, Key, Recognised, Topic, cloudevents, names,
+};
 
 /// What messages of an unknown event name on a shared topic come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,6 +25,8 @@ pub(crate) struct RouteRunner {
     pub(crate) event: Option<&'static EventDef>,
     /// The event's `type` on the wire, made once.
     pub(crate) wire_type: String,
+    /// The header that its messages have.
+    pub(crate) matches: Option<HeaderMatch>,
     pub(crate) topic: Topic,
     /// The group's own place for messages of this topic that come again.
     pub(crate) place: Topic,
@@ -73,25 +77,33 @@ pub(crate) fn take_in(routes: &[RouteRunner], reading: &[usize], incoming: &mut 
     }
 }
 
-/// Which of the handlers that read the message's topic takes it. There is at least one, named by its index in `routes`.
+/// Which of the handlers that read the message's topic takes it. There is at least one, named by its index in `routes`; those that
+/// take only messages with a certain header come first.
 fn dispatch(routes: &[RouteRunner], reading: &[usize], incoming: &Incoming, unknown: UnknownEvents) -> Routed {
     let Some(&first) = reading.first() else { return Routed::Skip(0) };
-    let Some(wire_type) = incoming.content().headers().get(names::TYPE) else {
-        // A bare message is what the topic's event is: the one that says `bare`, or the first.
-        let bare = reading.iter().find(|index| routes[**index].event.is_none_or(|event| event.bare));
-        return Routed::To(*bare.unwrap_or(&first));
+    let headers = incoming.content().headers();
+    let wanting = || reading.iter().copied().filter(|index| routes[*index].wants(headers));
+    let nobody = |why: &dyn Fn() -> String| match unknown {
+        UnknownEvents::Skip => Routed::Skip(first),
+        UnknownEvents::DeadLetter => Routed::Dead(first, DeadReason::UnknownEvent, why()),
     };
-    for &index in reading {
-        if routes[index].wire_type.as_bytes() == wire_type || routes[index].event.is_none() {
-            return Routed::To(index);
-        }
+    let Some(wire_type) = headers.get(names::TYPE) else {
+        // A bare message is what the topic's event is: the one that says `bare`, or the first.
+        let bare = wanting().find(|index| routes[*index].event.is_none_or(|event| event.bare));
+        let unmatched = || "no handler of the group takes a message with these headers".to_owned();
+        return bare.or_else(|| wanting().next()).map_or_else(|| nobody(&unmatched), Routed::To);
+    };
+    if let Some(index) =
+        wanting().find(|index| routes[*index].wire_type.as_bytes() == wire_type || routes[*index].event.is_none())
+    {
+        return Routed::To(index);
     }
     let Ok(wire_type) = std::str::from_utf8(wire_type) else {
         return Routed::Dead(first, DeadReason::Undecodable, format!("the header `{}` is not text", names::TYPE));
     };
     // What is a version that one event does not know may be one that another accepts.
     let mut other_version = None;
-    for &index in reading {
+    for index in wanting() {
         let Some(event) = routes[index].event else { continue };
         match event.recognise(wire_type) {
             Recognised::Yes | Recognised::Accepted(_) => return Routed::To(index),
@@ -103,15 +115,19 @@ fn dispatch(routes: &[RouteRunner], reading: &[usize], incoming: &Incoming, unkn
         let error = format!("`{wire_type}` is a version that this program does not know; it knows {}", event.known_on_wire());
         return Routed::Dead(index, DeadReason::Undecodable, error);
     }
-    match unknown {
-        UnknownEvents::Skip => Routed::Skip(first),
-        UnknownEvents::DeadLetter => {
-            Routed::Dead(first, DeadReason::UnknownEvent, format!("no handler of the group knows the event `{wire_type}`"))
-        }
-    }
+    nobody(&|| {
+        let known = |index: &usize| routes[*index].event.is_none_or(|event| event.recognise(wire_type) != Recognised::No);
+        let with = if reading.iter().any(known) { " with these headers" } else { "" };
+        format!("no handler of the group {} `{wire_type}`{with}", if with.is_empty() { "knows the event" } else { "takes" })
+    })
 }
 
 impl RouteRunner {
+    /// Whether a message with these headers is for this handler, if its event is.
+    fn wants(&self, headers: &Headers) -> bool {
+        self.matches.is_none_or(|wanted| headers.get(wanted.header).is_some_and(|value| value == wanted.value.as_bytes()))
+    }
+
     /// What the message is in order with: its key, as a hash. A native key wins; a bare message without one has the key that its
     /// payload says, if it decodes. `None`: in order with nothing.
     pub(crate) fn lane(&self, incoming: &Incoming) -> Option<u64> {

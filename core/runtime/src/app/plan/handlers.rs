@@ -115,7 +115,6 @@ pub(super) fn not_yet(handler: &HandlerDef, problems: &mut Problems) {
             "several topics on one handler",
             "write one handler for each topic, with a shared `lane` if order matters",
         ),
-        (options.matches.is_some(), "`match(…)`", "look at the header in the handler, or use a filter layer"),
         (options.broadcast, "`broadcast`", "give each instance a `group` of its own"),
         (options.transaction, "`transaction`", "make the handler idempotent: what it returns has the same id on every attempt"),
         (options.broker.is_some(), "`broker = …`: several brokers in an application", "run one application for each broker"),

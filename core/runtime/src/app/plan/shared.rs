@@ -15,13 +15,36 @@ pub(super) fn check_shared(subscription: &PlannedSubscription, route: &PlannedRo
             (Some(a), Some(b)) => overlap(a, b),
             _ => true,
         };
-        if other.topic == route.topic && same_event {
-            problems.push(format!(
-                "handlers {} read the same events of `{}` in the group `{}`, and would each get only some; give each a group of its own",
+        if other.topic != route.topic || !same_event {
+            continue;
+        }
+        match (other.handler.options.matches, handler.options.matches) {
+            // One takes what has the header, the other the rest.
+            (Some(_), None) | (None, Some(_)) => {}
+            (Some(a), Some(b)) if a.header == b.header && a.value != b.value => {}
+            (Some(a), Some(b)) if a.header != b.header => problems.push(format!(
+                "handlers {} match on different headers (`{}` and `{}`), and a message of `{}` may have both; match on one of them, with \
+                 different values, or give each handler a group of its own",
+                places(),
+                a.header,
+                b.header,
+                route.topic
+            )),
+            (Some(same), _) => problems.push(format!(
+                "handlers {} both match on `{} = {}`, and would each get only some of the messages of `{}`; let them match on different \
+                 values, or give each a group of its own",
+                places(),
+                same.header,
+                same.value,
+                route.topic
+            )),
+            (None, None) => problems.push(format!(
+                "handlers {} read the same events of `{}` in the group `{}`, and would each get only some; give each a group of its own, \
+                 or let them `match(…)` on a header",
                 places(),
                 route.topic,
                 subscription.group
-            ));
+            )),
         }
     }
     if subscription.start != start {
