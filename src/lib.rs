@@ -42,6 +42,7 @@
 //! | `protobuf` | no | the Protocol Buffers codec, for types of `prost`; without `protoc` |
 //! | `macros` | yes | `#[event]`, `#[handler]`, `#[convoke::test]` |
 //! | `memory` | yes | the embedded broker, `memory://` |
+//! | `config` | no | configuration files: `App::config_file`, `CONVOKE_CONFIG` |
 //! | `testkit` | yes | `TestApp` and virtual time |
 
 mod brokers;
@@ -77,8 +78,8 @@ pub use convoke_runtime::dead;
 #[cfg(feature = "testkit")]
 pub use convoke_runtime::testkit::{Published, TestApp, TestResult};
 pub use convoke_runtime::{
-    App, AppHandle, AppStatus, BROKER_VARIABLE, DEFAULT_URL, DrainReport, End, HandlerStatus, Happening, Observer, ReadyApp,
-    STALLED, UnknownEvents, What,
+    App, AppHandle, AppStatus, BROKER_VARIABLE, CONFIG_VARIABLE, DEFAULT_URL, DrainReport, End, GROUPS_VARIABLE, HandlerStatus,
+    Happening, Observer, ReadyApp, STALLED, TOPICS_VARIABLE, UnknownEvents, What,
 };
 
 /// What most programs use: `use convoke::prelude::*;`.

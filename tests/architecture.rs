@@ -174,6 +174,20 @@ fn a_default_build_needs_nothing_but_rust() {
 }
 
 #[test]
+fn attributes_and_configuration_read_values_by_the_same_rules() {
+    for file in ["duration.rs", "nearest.rs", "spelling.rs"] {
+        let [macros, runtime] = ["macros/src", "core/runtime/src/words"].map(|folder| {
+            let path = root().join(folder).join(file);
+            fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        });
+        assert!(
+            macros == runtime,
+            "`macros/src/{file}` and `core/runtime/src/words/{file}` are one file in two places: copy one"
+        );
+    }
+}
+
+#[test]
 fn source_files_are_short() {
     let mut files = Vec::new();
     for package in packages() {

@@ -11,6 +11,7 @@ mod event;
 mod handler;
 mod names;
 mod nearest;
+mod spelling;
 mod symbol;
 mod test;
 

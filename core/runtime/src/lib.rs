@@ -3,12 +3,15 @@
 //! Applications use the `convoke` crate, which re-exports what they need.
 
 mod app;
+#[cfg(feature = "config")]
+mod config;
 mod driver;
 mod observe;
 mod publisher;
 mod redrive;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+mod words;
 
 /// Dead letters: to be looked at, sent back to the group that gave up on them, and thrown away.
 pub mod dead {
@@ -17,6 +20,9 @@ pub mod dead {
     };
 }
 
-pub use app::{App, AppHandle, AppStatus, BROKER_VARIABLE, DEFAULT_URL, DrainReport, HandlerStatus, ReadyApp, STALLED};
+pub use app::{
+    App, AppHandle, AppStatus, BROKER_VARIABLE, CONFIG_VARIABLE, DEFAULT_URL, DrainReport, GROUPS_VARIABLE, HandlerStatus,
+    ReadyApp, STALLED, TOPICS_VARIABLE,
+};
 pub use driver::UnknownEvents;
 pub use observe::{End, Happening, Observer, What};

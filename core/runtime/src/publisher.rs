@@ -6,16 +6,47 @@ use std::time::{Duration, SystemTime};
 
 use convoke_core::broker::{Broker, Capabilities, PublishDelay, PublishOutcome};
 use convoke_core::cloudevents::{new_id, rfc3339};
-use convoke_core::{BoxFuture, Error, ErrorKind, Message, Outgoing, PublishSink, Receipt, names};
+use convoke_core::{BoxFuture, Error, ErrorKind, Message, Outgoing, PublishSink, Receipt, Topic, names};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::app::Names;
 use crate::driver::RESERVED;
+
+/// What the application's messages are given on their way out: what identifies an event, and the name that its topic has in this
+/// deployment.
+pub(crate) struct Outward {
+    app: Box<str>,
+    names: Names,
+}
+
+impl Outward {
+    pub(crate) fn new(app: &str, names: Names) -> Self {
+        Self { app: app.into(), names }
+    }
+
+    /// A topic of the program, as it is named here.
+    pub(crate) fn topic(&self, written: &str) -> Topic {
+        self.names.topic(written)
+    }
+
+    /// The message as it is sent. Verbatim messages, which name their place themselves, stay as they are.
+    pub(crate) fn addressed(&self, outgoing: Outgoing) -> Outgoing {
+        if outgoing.verbatim {
+            return outgoing;
+        }
+        let mut outgoing = identified(outgoing, &self.app);
+        if let Some(topic) = self.names.renamed(outgoing.message.topic()) {
+            outgoing.message = outgoing.message.into_builder().topic(topic.clone()).build();
+        }
+        outgoing
+    }
+}
 
 /// Publishes to one broker, and remembers how much is under way.
 pub(crate) struct Sink {
     broker: Arc<dyn Broker>,
-    app: Box<str>,
+    outward: Arc<Outward>,
     /// How long a publish that is refused for now, or not answered, is repeated under the same id.
     within: Duration,
     in_flight: AtomicU64,
@@ -27,8 +58,8 @@ const REPEAT_MIN: Duration = Duration::from_millis(50);
 const REPEAT_MAX: Duration = Duration::from_secs(2);
 
 impl Sink {
-    pub(crate) fn new(broker: Arc<dyn Broker>, app: &str, within: Duration) -> Self {
-        Self { broker, app: app.into(), within, in_flight: AtomicU64::new(0), idle: Notify::new() }
+    pub(crate) fn new(broker: Arc<dyn Broker>, outward: Arc<Outward>, within: Duration) -> Self {
+        Self { broker, outward, within, in_flight: AtomicU64::new(0), idle: Notify::new() }
     }
 
     /// How many messages are on their way.
@@ -53,7 +84,7 @@ impl Sink {
         let mut answers: Vec<Option<Result<Receipt, Error>>> = Vec::with_capacity(batch.len());
         let mut waiting = Vec::with_capacity(batch.len());
         for outgoing in batch {
-            let outgoing = identified(outgoing, &self.app);
+            let outgoing = self.outward.addressed(outgoing);
             answers.push(too_large(&outgoing, max).or_else(|| not_offered(&outgoing, self.broker.capabilities())).map(Err));
             if answers.last().is_some_and(Option::is_none) {
                 waiting.push((answers.len() - 1, outgoing));
@@ -105,9 +136,9 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// Adds what identifies an event: id, source, specversion and time. Bare and verbatim messages stay as they are.
-pub(crate) fn identified(mut outgoing: Outgoing, app: &str) -> Outgoing {
-    if outgoing.verbatim || outgoing.message.headers().get(names::TYPE).is_none() {
+/// Adds what identifies an event: id, source, specversion and time. Bare messages stay as they are.
+fn identified(mut outgoing: Outgoing, app: &str) -> Outgoing {
+    if outgoing.message.headers().get(names::TYPE).is_none() {
         return outgoing;
     }
     let mut message = outgoing.message.into_builder();

@@ -1,123 +1,29 @@
-//! From the builder to a running application: everything is checked, then opened, then bound.
+//! From an application that was found in order to a running one: its handlers are bound to drivers.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use convoke_core::broker::{Broker, Capabilities, EnsureMode, GroupSpec, LeaseKind, SubscribeSpec, TopicSpec, Topology};
-use convoke_core::{Error, ErrorKind, HandlerContext, HandlerDef, Publisher, Topic, names};
+use convoke_core::broker::{Broker, Capabilities, EnsureMode, LeaseKind, SubscribeSpec};
+use convoke_core::{Error, HandlerContext, Publisher, Topic};
 use convoke_engine::{Config, Engine, Route};
 use std::time::Duration;
 use tokio::sync::watch;
 
+use super::deploy::Names;
 use super::handle::{AppHandle, Bound, Inner};
-use super::plan::{self, Plan, PlannedRoute, PlannedSubscription, Problems};
-use super::{App, DEFAULT_URL, Scope, Settings, open, table};
+use super::plan::{Plan, PlannedRoute, PlannedSubscription};
+use super::topology::place;
+use super::{App, Scope, Settings};
 use crate::driver::{Core, Counters, Driver, Remote, RouteRunner};
-use crate::publisher::Sink;
-
-impl App {
-    /// Checks the whole application and opens its broker, without starting anything.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Configuration`] with everything that is wrong, at once, each with its place and how to mend it; or what
-    /// the broker says.
-    pub async fn build(mut self) -> Result<ReadyApp, Error> {
-        let mut problems = Problems::new();
-        problems.extend(self.not_yet.iter().map(|slot| (*slot).to_owned()));
-        let handlers = self.chosen(&mut problems);
-        if self.only.is_some() {
-            // Events of handlers that do not take part are not looked at either.
-            let used: Vec<_> =
-                handlers.iter().flat_map(|handler| [handler.signature().inputs, handler.signature().outputs].concat()).collect();
-            self.registry.events.retain(|event| used.iter().any(|other| (other.type_id)() == (event.type_id)()));
-        }
-        let plan = plan::plan(&self.name, &self.registry, &handlers, &self.state, &self.starts, &mut problems);
-        self.check_layers(&plan, &mut problems);
-        let opened = match self.broker.take() {
-            Some(broker) => Ok(broker),
-            None => open::open(self.url.as_deref().unwrap_or(DEFAULT_URL), &self.name, &self.registry.brokers).await,
-        };
-        match &opened {
-            Ok(broker) => plan::check_capabilities(&plan, broker.capabilities(), &mut problems),
-            Err(error) if !problems.is_empty() => problems.push(error.to_string()),
-            Err(_) => {}
-        }
-        if !problems.is_empty() {
-            return Err(Error::new(ErrorKind::Configuration, told(&self.name, &problems)));
-        }
-        let broker = opened?;
-        #[cfg(feature = "testkit")]
-        let broker = match self.decorate.take() {
-            Some(decorate) => decorate(broker),
-            None => broker,
-        };
-        let names = self.url.as_deref().and_then(|url| convoke_core::broker::BrokerUrl::parse(url).ok());
-        let shown = names.map_or_else(|| broker.capabilities().name.to_owned(), |url| url.to_string());
-        for warning in &plan.warnings {
-            tracing::warn!(app = self.name, "{warning}");
-        }
-        Ok(ReadyApp { table: table::table(&self.name, &shown, &plan), app: self, plan, broker })
-    }
-
-    /// The handlers that take part.
-    fn chosen(&self, problems: &mut Problems) -> Vec<&'static HandlerDef> {
-        let known = &self.registry.handlers;
-        if known.is_empty() {
-            problems.push(
-                "no handler is linked into this program; a crate that is named in Cargo.toml and nowhere else is left out by the linker: \
-                 write `use your_crate as _;`"
-                    .to_owned(),
-            );
-        }
-        let wanted = self.expected.iter().chain(self.only.iter().flatten()).chain(self.starts.iter().map(|(name, _)| name));
-        for name in wanted.filter(|name| !known.iter().any(|handler| handler.name == **name)) {
-            let names: Vec<_> = known.iter().map(|handler| handler.name).collect();
-            problems.push(format!(
-                "no handler is named `{name}`; there are {}. If it is in another crate, write `use that_crate as _;`",
-                if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-            ));
-        }
-        let chosen =
-            |handler: &&&'static HandlerDef| self.only.as_ref().is_none_or(|only| only.iter().any(|name| name == handler.name));
-        known.iter().filter(chosen).copied().collect()
-    }
-
-    fn check_layers(&self, plan: &Plan, problems: &mut Problems) {
-        for (scope, _) in &self.layers {
-            let mut routes = plan.subscriptions.iter().flat_map(|one| one.routes.iter().map(move |route| (one, route)));
-            match scope {
-                Scope::Group(group) if !routes.any(|(one, _)| one.group == *group) => {
-                    problems.push(format!("a layer is for the group `{group}`, which no handler is in"));
-                }
-                Scope::Handler(name) if !routes.any(|(_, route)| route.handler.name == name) => {
-                    problems.push(format!("a layer is for the handler `{name}`, which does not exist"));
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// Checks, opens and starts the application, and returns what steers it.
-    ///
-    /// When this returns, all topics and groups exist.
-    ///
-    /// # Cancel safety
-    /// If the future is dropped, nothing has been started; topics and groups may have been created.
-    ///
-    /// # Errors
-    /// As [`App::build`]; and what the broker says while topics and groups are made.
-    pub async fn start(self) -> Result<AppHandle, Error> {
-        self.build().await?.start().await
-    }
-}
+use crate::publisher::{Outward, Sink};
 
 /// An application that was found in order.
 #[must_use = "an application does nothing until `start`"]
 pub struct ReadyApp {
-    app: App,
-    plan: Plan,
-    broker: Arc<dyn Broker>,
-    table: String,
+    pub(super) app: App,
+    pub(super) plan: Plan,
+    pub(super) names: Names,
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) table: String,
 }
 
 impl std::fmt::Debug for ReadyApp {
@@ -133,57 +39,6 @@ impl ReadyApp {
         &self.table
     }
 
-    /// What must exist on the broker: also the groups' own places for messages that come again, each with as many partitions as
-    /// the topic whose messages they are, and who reads dead letters.
-    #[must_use]
-    pub fn topology(&self) -> Topology {
-        let mut topology = self.topics_and_groups();
-        let places = self.places(&[]);
-        topology.topics.extend(places.topics);
-        topology.groups.extend(places.groups);
-        topology
-    }
-
-    fn topics_and_groups(&self) -> Topology {
-        let mut topology = Topology::default();
-        topology.topics = self.plan.topics.iter().map(|topic| TopicSpec::new(topic.clone())).collect();
-        // One for each subscription: handlers of one group may start at different places of their topics.
-        topology.groups = self
-            .plan
-            .subscriptions
-            .iter()
-            .map(|subscription| {
-                let mut group = GroupSpec::new(subscription.group.clone(), subscription.topics.clone());
-                group.start = subscription.start;
-                group.ordered = subscription.routes.iter().any(|route| route.ordered);
-                group
-            })
-            .collect();
-        // Where nothing is kept for nobody, somebody must be there for whom dead letters are kept.
-        let dead = self.plan.subscriptions.iter().flat_map(|subscription| &subscription.routes).map(|route| route.dead.clone());
-        let mut tools = GroupSpec::new(names::REDRIVE_GROUP, dead.collect::<BTreeSet<_>>().into_iter().collect());
-        tools.ordered = false;
-        topology.groups.push(tools);
-        topology
-    }
-
-    /// The groups' own places. They begin at their earliest message, wherever the groups begin.
-    fn places(&self, partitions: &[(Topic, u32)]) -> Topology {
-        let mut topology = Topology::default();
-        for subscription in &self.plan.subscriptions {
-            let mut group = GroupSpec::new(subscription.group.clone(), Vec::new());
-            group.ordered = subscription.routes.iter().any(|route| route.ordered);
-            for topic in &subscription.topics {
-                let mut spec = TopicSpec::new(place(topic, &subscription.group));
-                spec.partitions = partitions.iter().find(|(other, _)| other == topic).map(|(_, count)| *count);
-                group.topics.push(spec.name.clone());
-                topology.topics.push(spec);
-            }
-            topology.groups.push(group);
-        }
-        topology
-    }
-
     /// Starts it.
     ///
     /// # Cancel safety
@@ -197,14 +52,16 @@ impl ReadyApp {
         if self.app.settings.show_table {
             print_table(&self.table);
         }
-        let Self { app, plan, broker, .. } = self;
-        let sink = Arc::new(Sink::new(Arc::clone(&broker), &app.name, app.settings.publish_within));
+        let Self { app, plan, broker, names, .. } = self;
+        let outward = Arc::new(Outward::new(&app.name, names));
+        let sink = Arc::new(Sink::new(Arc::clone(&broker), Arc::clone(&outward), app.settings.publish_within));
         let publisher = Publisher::new(Arc::<Sink>::clone(&sink));
         let turns = Arc::new(watch::Sender::new(0));
         let ends = Arc::new(watch::Sender::new(0));
         let shared = Shared {
             name: Arc::from(&*app.name),
             state: Arc::new(app.state),
+            outward: Arc::clone(&outward),
             publisher: publisher.clone(),
             broker: Arc::clone(&broker),
             turns,
@@ -220,6 +77,7 @@ impl ReadyApp {
         let inner = Inner {
             broker,
             sink,
+            outward,
             publisher,
             bound,
             tasks: tokio::sync::Mutex::new(tasks),
@@ -237,21 +95,10 @@ fn print_table(table: &str) {
     eprint!("{table}");
 }
 
-fn told(app: &str, problems: &Problems) -> String {
-    let count = problems.len();
-    let mut text = format!(
-        "the application `{app}` cannot start; {} to be mended:",
-        if count == 1 { "one thing is".to_owned() } else { format!("{count} things are") }
-    );
-    for (i, problem) in problems.iter().enumerate() {
-        text.push_str(&format!("\n  {}. {problem}", i + 1));
-    }
-    text
-}
-
 struct Shared {
     name: Arc<str>,
     state: Arc<convoke_core::StateMap>,
+    outward: Arc<Outward>,
     publisher: Publisher,
     broker: Arc<dyn Broker>,
     turns: Arc<watch::Sender<u64>>,
@@ -270,7 +117,7 @@ fn bind(
     let mut services = Vec::new();
     let mut routes = Vec::new();
     for route in &subscription.routes {
-        services.push(layered(route, &subscription.group, layers));
+        services.push(layered(route, layers));
         let context = HandlerContext {
             handler: route.handler.name.into(),
             group: subscription.group.as_str().into(),
@@ -287,11 +134,11 @@ fn bind(
             place: place(&route.topic, &subscription.group),
             ordered: route.ordered,
             dead: route.dead.clone(),
-            timeout: route.handler.options.timeout,
+            timeout: route.options.timeout,
             counters: Arc::new(Counters::default()),
         });
     }
-    let mut core = Core::new(engine, routes, Arc::clone(&shared.name), settings.unknown, capabilities.max_message);
+    let mut core = Core::new(engine, routes, Arc::clone(&shared.outward), settings.unknown, capabilities.max_message);
     core.observers = observers.to_vec();
     core.lease = lease(capabilities);
     let remote = Arc::new(Remote::new(core, Arc::clone(&shared.turns), Arc::clone(&shared.ends)));
@@ -306,14 +153,9 @@ fn bind(
     (Bound { remote, group: subscription.group.clone(), topics, handlers: names }, driver)
 }
 
-/// A group's own place for messages of a topic that come again.
-fn place(topic: &Topic, group: &str) -> Topic {
-    names::retry_topic(topic.as_str(), group).into()
-}
-
 /// The handler with its layers: the application's outermost, then its group's, then its own.
-fn layered(route: &PlannedRoute, group: &str, layers: &[(Scope, super::Wrap)]) -> convoke_core::BoxHandler {
-    let scopes = [Scope::Handler(route.handler.name.to_owned()), Scope::Group(group.to_owned()), Scope::App];
+fn layered(route: &PlannedRoute, layers: &[(Scope, super::Wrap)]) -> convoke_core::BoxHandler {
+    let scopes = [Scope::Handler(route.handler.name.to_owned()), Scope::Group(route.written_group.clone()), Scope::App];
     let inside_out = scopes.iter().flat_map(|scope| layers.iter().rev().filter(move |(other, _)| other == scope));
     inside_out.fold((route.handler.service)(), |handler, (_, wrap)| wrap(handler))
 }
@@ -327,11 +169,11 @@ fn lease(capabilities: &Capabilities) -> Option<Duration> {
 
 fn config(subscription: &PlannedSubscription, capabilities: &Capabilities, settings: &Settings) -> Config {
     let route = |route: &PlannedRoute| Route {
-        concurrency: route.handler.options.concurrency.max(1),
-        retry: route.handler.options.retry,
-        on_retry: route.handler.options.on_retry,
-        timeout: route.handler.options.timeout,
-        batch: route.handler.options.batch,
+        concurrency: route.options.concurrency.max(1),
+        retry: route.options.retry,
+        on_retry: route.options.on_retry,
+        timeout: route.options.timeout,
+        batch: route.options.batch,
     };
     // A broker that has no delay of its own is waited for in this process, until there is a place for retries.
     let delay = match capabilities.delay {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::Settings;
 use super::status::{AppStatus, HandlerStatus, STALLED, read};
 use crate::driver::{Command, Remote};
-use crate::publisher::Sink;
+use crate::publisher::{Outward, Sink};
 
 /// A running application: publish, pause, resume, resize, look, drain. Cheap to clone.
 ///
@@ -26,6 +26,7 @@ pub struct AppHandle(Arc<Inner>);
 pub(super) struct Inner {
     pub(super) broker: Arc<dyn Broker>,
     pub(super) sink: Arc<Sink>,
+    pub(super) outward: Arc<Outward>,
     pub(super) publisher: Publisher,
     pub(super) bound: Vec<Bound>,
     pub(super) tasks: tokio::sync::Mutex<Vec<JoinHandle<()>>>,
@@ -134,6 +135,12 @@ impl AppHandle {
     pub async fn unsubscribe(&self, topic: impl Into<Topic>) -> Result<(), Error> {
         let text = format!("there is no subscription to `{}` that was made at run time: that is not supported yet", topic.into());
         Err(Error::new(ErrorKind::Unsupported, text))
+    }
+
+    /// A topic of the program, as it is named in this deployment: where [`Publisher::publish`] publishes to it.
+    #[must_use]
+    pub fn topic(&self, written: &str) -> Topic {
+        self.0.outward.topic(written)
     }
 
     fn tell(&self, handler: &str, command: impl Fn(RouteId) -> Command) -> Result<(), Error> {

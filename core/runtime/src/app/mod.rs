@@ -1,12 +1,15 @@
 //! The application: what is put together, checked and run.
 
 mod bind;
+mod build;
+mod deploy;
 mod handle;
 pub(crate) mod open;
 mod plan;
 mod run;
 mod status;
 mod table;
+mod topology;
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,11 +23,21 @@ use crate::driver::UnknownEvents;
 use crate::observe::Observer;
 
 pub use bind::ReadyApp;
+use deploy::Bounds;
+pub(crate) use deploy::{Deployment, Names};
+#[cfg(feature = "config")]
+pub(crate) use deploy::{HandlerChange, Place, Said, SaidUrl};
 pub use handle::{AppHandle, DrainReport};
 pub use status::{AppStatus, HandlerStatus, STALLED};
 
 /// The environment variable that names the broker's URL.
 pub const BROKER_VARIABLE: &str = "CONVOKE_BROKER";
+/// The environment variable that names the configuration file.
+pub const CONFIG_VARIABLE: &str = "CONVOKE_CONFIG";
+/// The environment variable that renames topics: `orders.paid=prod.orders.paid,…`.
+pub const TOPICS_VARIABLE: &str = "CONVOKE_TOPICS";
+/// The environment variable that renames groups: `warehouse=warehouse-blue,…`.
+pub const GROUPS_VARIABLE: &str = "CONVOKE_GROUPS";
 /// The broker's URL where nothing else is said.
 pub const DEFAULT_URL: &str = "memory://";
 
@@ -46,6 +59,11 @@ type Wrap = Arc<dyn Fn(BoxHandler) -> BoxHandler + Send + Sync>;
 pub struct App {
     name: String,
     url: Option<String>,
+    /// Whether nobody else's broker is to be reached, whatever the deployment says.
+    isolated: bool,
+    /// What configuration files say, and what the environment says.
+    file: Deployment,
+    environment: Deployment,
     broker: Option<Arc<dyn Broker>>,
     state: StateMap,
     layers: Vec<(Scope, Wrap)>,
@@ -95,6 +113,17 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    fn change(&mut self, bounds: Bounds) {
+        self.messages = bounds.messages.unwrap_or(self.messages);
+        self.bytes = bounds.bytes.unwrap_or(self.bytes);
+        self.drain_within = bounds.drain_within.unwrap_or(self.drain_within);
+        self.publish_within = bounds.publish_within.unwrap_or(self.publish_within);
+        self.deaths = bounds.deaths.unwrap_or(self.deaths);
+        self.unknown = bounds.unknown.unwrap_or(self.unknown);
+    }
+}
+
 impl App {
     /// An application of this name, with every event and handler that is linked into the program.
     ///
@@ -103,6 +132,9 @@ impl App {
         Self {
             name: name.into(),
             url: None,
+            isolated: false,
+            file: Deployment::default(),
+            environment: Deployment::default(),
             broker: None,
             state: StateMap::default(),
             layers: Vec::new(),
@@ -183,13 +215,61 @@ impl App {
         self
     }
 
-    /// Takes the broker's URL from the environment: `CONVOKE_BROKER`, by default `memory://`.
+    /// Takes what the environment says of this deployment: the broker's URL (`CONVOKE_BROKER`), a configuration file
+    /// (`CONVOKE_CONFIG`, with the feature `config`), and new names of topics and groups (`CONVOKE_TOPICS`, `CONVOKE_GROUPS`).
+    ///
+    /// A variable counts more than a file, and a file more than the program, in whichever order they are named. A variable that is
+    /// not there says nothing.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidUrl`](convoke_core::ErrorKind::InvalidUrl) if the variable is not text or no URL.
+    /// [`ErrorKind::InvalidUrl`](convoke_core::ErrorKind::InvalidUrl) if the broker's variable holds no URL;
+    /// [`ErrorKind::Configuration`](convoke_core::ErrorKind::Configuration) if a variable is not text, or if a file is named and the
+    /// feature `config` is off. Whatever else is wrong, [`App::build`] says.
     pub fn from_env(mut self) -> Result<Self, Error> {
-        self.url = Some(open::url_from_env()?);
+        let (variables, file) = deploy::from_env()?;
+        if let Some(path) = file {
+            #[cfg(feature = "config")]
+            crate::config::read_file(path.as_ref(), &mut self.environment);
+            #[cfg(not(feature = "config"))]
+            {
+                let text = format!(
+                    "{CONFIG_VARIABLE} names a configuration file (`{path}`), and this program cannot read one; add the feature: \
+                     `cargo add convoke --features config`"
+                );
+                return Err(Error::new(convoke_core::ErrorKind::Configuration, text));
+            }
+        }
+        self.environment.overlay(variables);
         Ok(self)
+    }
+
+    /// Reads a configuration file: new names of topics and groups, options of handlers, bounds, and brokers' URLs.
+    ///
+    /// Of several files the later one counts more. What is wrong with a file, a file that is not there included, [`App::build`] says,
+    /// with file, line and column.
+    #[cfg(feature = "config")]
+    pub fn config_file(mut self, path: impl AsRef<std::path::Path>) -> Self {
+        crate::config::read_file(path.as_ref(), &mut self.file);
+        self
+    }
+
+    /// Reads a configuration that is not in a file of its own, as [`App::config_file`] does.
+    ///
+    /// # Examples
+    /// ```
+    /// # async fn example() -> Result<(), convoke_core::Error> {
+    /// use convoke_runtime::App;
+    ///
+    /// let app = App::new("shop").config_str("[handlers.reserve]\nconcurency = 32");
+    /// let error = app.build().await.unwrap_err().to_string();
+    /// assert!(error.contains("configuration:2:1: `handlers.reserve` has no key `concurency`; did you mean `concurrency`?"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "config")]
+    pub fn config_str(mut self, text: &str) -> Self {
+        crate::config::read_text("configuration", text, &mut self.file);
+        self
     }
 
     /// Adds a handler by hand, beside those of the registry.
@@ -280,6 +360,13 @@ impl App {
     pub fn quiet(mut self) -> Self {
         self.settings.show_table = false;
         self
+    }
+
+    /// Reaches the broker at this URL and no other, whatever the deployment says.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn isolated(mut self, url: impl Into<String>) -> Self {
+        self.isolated = true;
+        self.url(url)
     }
 
     /// Puts something around the broker, whatever it is.

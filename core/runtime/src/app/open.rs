@@ -5,22 +5,6 @@ use std::sync::Arc;
 use convoke_core::broker::{Broker, BrokerConfig, BrokerFactory, BrokerUrl};
 use convoke_core::{Error, ErrorKind};
 
-use super::{BROKER_VARIABLE, DEFAULT_URL};
-
-/// The URL that the environment names.
-pub(crate) fn url_from_env() -> Result<String, Error> {
-    match std::env::var(BROKER_VARIABLE) {
-        Ok(url) => BrokerUrl::parse(&url).map(|_| url).map_err(|error| {
-            Error::new(ErrorKind::InvalidUrl, format!("the variable {BROKER_VARIABLE} holds no broker's URL")).with_source(error)
-        }),
-        Err(std::env::VarError::NotPresent) => Ok(DEFAULT_URL.to_owned()),
-        Err(error @ std::env::VarError::NotUnicode(_)) => {
-            let _ = error; // Its text would repeat the value, which may hold a password.
-            Err(Error::new(ErrorKind::InvalidUrl, format!("the variable {BROKER_VARIABLE} is not UTF-8")))
-        }
-    }
-}
-
 /// Opens the broker that `url` names, by the factories of the registry.
 pub(crate) async fn open(url: &str, app: &str, factories: &[&'static BrokerFactory]) -> Result<Arc<dyn Broker>, Error> {
     let url = BrokerUrl::parse(url)?;

@@ -14,9 +14,9 @@ pub(crate) fn table(app: &str, broker: &str, plan: &Plan) -> String {
         for route in &subscription.routes {
             let event = route.event.map_or_else(|| "(any)".to_owned(), event);
             rows.push([
-                route.topic.to_string(),
+                named(route.topic.as_str(), route.written_topic),
                 event,
-                subscription.group.clone(),
+                named(&subscription.group, &route.written_group),
                 route.handler.name.to_owned(),
                 options(route),
             ]);
@@ -51,20 +51,31 @@ fn event(event: &EventDef) -> String {
     text
 }
 
-/// What is not the default, in the attribute's own words.
+/// A name as it is here, and what the program calls it if that is another.
+fn named(here: &str, written: &str) -> String {
+    if here == written { here.to_owned() } else { format!("{here} (for {written})") }
+}
+
+/// What is not the default, in the attribute's own words. What the deployment has changed is marked.
 fn options(route: &PlannedRoute) -> String {
-    let HandlerOptions { concurrency, lane, retry, on_retry, timeout, batch, matches, .. } = route.handler.options;
-    let mut words =
-        vec![format!("concurrency = {concurrency}"), format!("order = {}", if route.ordered { "key" } else { "none" })];
+    let HandlerOptions { concurrency, lane, retry, on_retry, timeout, batch, matches, .. } = route.options;
+    let written = route.handler.options;
+    let marked = |word: String, changed: bool| if changed { format!("{word} (configured)") } else { word };
+    let mut words = vec![
+        marked(format!("concurrency = {concurrency}"), concurrency != written.concurrency),
+        format!("order = {}", if route.ordered { "key" } else { "none" }),
+    ];
     words.extend(matches.map(|HeaderMatch { header, value, .. }| format!("match {header} = {value}")));
     words.extend(lane.map(|lane| format!("lane = {lane}")));
-    if retry != RetryOptions::new() {
-        words.push(format!("retry = {} × {:?}..{:?}", retry.attempts, retry.min, retry.max));
+    if retry != RetryOptions::new() || retry != written.retry {
+        words.push(marked(format!("retry = {} × {:?}..{:?}", retry.attempts, retry.min, retry.max), retry != written.retry));
     }
     if on_retry != OnRetry::Hold {
         words.push("on_retry = pass".to_owned());
     }
-    words.extend(timeout.map(|timeout| format!("timeout = {timeout:?}")));
+    words.extend(timeout.map(|limit| marked(format!("timeout = {limit:?}"), timeout != written.timeout)));
     words.extend(batch.map(|BatchOptions { size, wait, .. }| format!("batch = {size} or {wait:?}")));
+    words.extend(route.dead_configured.then(|| format!("dead_letter = {} (configured)", route.dead)));
+    words.extend(route.start_configured.map(|start| format!("start = {start} (configured)")));
     words.join(", ")
 }

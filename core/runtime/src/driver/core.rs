@@ -19,7 +19,7 @@ use super::dead::{Death, letter};
 use super::route::{Counters, RouteRunner, Routed, UnknownEvents, identity, take_in};
 use super::verdict::{Said, is_plain, judge};
 use crate::observe::{Observer, What};
-use crate::publisher::{identified, too_large};
+use crate::publisher::{Outward, too_large};
 
 /// A partition of the present subscription.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ pub(crate) struct Core {
     pub(crate) parts: HashMap<PartId, PartInfo>,
     pub(crate) control: Option<Arc<dyn SubscriptionControl>>,
     pub(crate) outs: Vec<Out>,
-    pub(crate) app: Arc<str>,
+    pub(crate) outward: Arc<Outward>,
     pub(crate) unknown: UnknownEvents,
     pub(crate) max_message: Option<usize>,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
@@ -72,7 +72,7 @@ impl Core {
     pub(crate) fn new(
         engine: Engine,
         routes: Vec<RouteRunner>,
-        app: Arc<str>,
+        outward: Arc<Outward>,
         unknown: UnknownEvents,
         max_message: Option<usize>,
     ) -> Self {
@@ -83,7 +83,7 @@ impl Core {
             parts: HashMap::new(),
             control: None,
             outs: Vec::new(),
-            app,
+            outward,
             unknown,
             max_message,
             observers: Vec::new(),
@@ -269,7 +269,7 @@ impl Core {
                     }
                 }
             }
-            let outgoing = identified(Outgoing::new(message.build()), &self.app);
+            let outgoing = self.outward.addressed(Outgoing::new(message.build()));
             if let Some(error) = too_large(&outgoing, self.max_message) {
                 body.returned.clear();
                 return Err(error);

@@ -45,7 +45,7 @@ impl TestApp {
         let recorded = Arc::clone(&record);
         let decorate =
             move |inner: Arc<dyn Broker>| -> Arc<dyn Broker> { Arc::new(Recorder { inner, record: Arc::clone(&recorded) }) };
-        let app = app.url(url).quiet().observe(Arc::<Story>::clone(&story)).decorated(decorate);
+        let app = app.isolated(url).quiet().observe(Arc::<Story>::clone(&story)).decorated(decorate);
         Ok(Self { handle: app.start().await?, record, story })
     }
 
@@ -88,11 +88,11 @@ impl TestApp {
     #[track_caller]
     #[must_use]
     pub fn published<E: Event>(&self) -> Published<E> {
-        let wire_type = E::DEF.type_name_on_wire();
+        let (wire_type, topic) = (E::DEF.type_name_on_wire(), self.handle.topic(E::DEF.topic));
         let mut events = Vec::new();
         for message in self.record.messages() {
             let is_event = if E::DEF.bare { message.event_type().is_none() } else { message.event_type() == Some(&wire_type) };
-            if message.topic().as_str() == E::DEF.topic && is_event && message.headers().get(names::DEAD_REASON).is_none() {
+            if *message.topic() == topic && is_event && message.headers().get(names::DEAD_REASON).is_none() {
                 match decode::<E>(&message) {
                     Ok(event) => events.push((event, message)),
                     Err(_) => continue,

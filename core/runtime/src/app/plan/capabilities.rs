@@ -15,7 +15,7 @@ pub(crate) fn check_capabilities(plan: &Plan, capabilities: &Capabilities, probl
             problems
                 .push(format!("handler `{name}` ({at}) needs the order of keys, which {broker} cannot keep; say `order = none`"));
         }
-        if let (Some(timeout), LeaseKind::Fixed(limit)) = (route.handler.options.timeout, capabilities.lease)
+        if let (Some(timeout), LeaseKind::Fixed(limit)) = (route.options.timeout, capabilities.lease)
             && timeout > limit
         {
             problems.push(format!(

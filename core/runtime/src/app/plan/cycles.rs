@@ -11,7 +11,7 @@ pub(super) fn cycles(plan: &Plan) -> Vec<String> {
     let routes: Vec<_> = plan.subscriptions.iter().flat_map(|subscription| &subscription.routes).collect();
     let next = |topic: &Topic| -> Vec<Topic> {
         let reading = routes.iter().filter(|route| route.topic == *topic);
-        reading.flat_map(|route| route.outputs.iter().map(|event| Topic::from(event.topic))).collect()
+        reading.flat_map(|route| route.outputs.iter().cloned()).collect()
     };
     let mut warnings = Vec::new();
     for start in routes.iter().map(|route| &route.topic).collect::<BTreeSet<_>>() {

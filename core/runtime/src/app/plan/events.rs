@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use convoke_core::EventDef;
 
 use super::Problems;
+use crate::app::deploy::Names;
 
 /// Whether a message can be for both: they share a name in a version, their own or one that they accept.
 pub(super) fn overlap(a: &EventDef, b: &EventDef) -> bool {
@@ -14,15 +15,17 @@ pub(super) fn overlap(a: &EventDef, b: &EventDef) -> bool {
     !read(a).is_disjoint(&read(b))
 }
 
-pub(super) fn is_plain(topic: &str) -> bool {
+pub(crate) fn is_plain(topic: &str) -> bool {
     !topic.contains(['{', '}', '*', '>', '#'])
 }
 
 /// Names are unique per topic, types and codecs too.
-pub(super) fn check_events(events: &[&'static EventDef], problems: &mut Problems) {
+pub(super) fn check_events(events: &[&'static EventDef], names: &Names, problems: &mut Problems) {
     for (i, event) in events.iter().enumerate() {
-        check_accepted(event, events, problems);
+        check_accepted(event, events, names, problems);
+        let topic = names.topic(event.topic);
         for other in &events[..i] {
+            let shared = names.topic(other.topic) == topic;
             let places = || format!("{} and {}", other.location, event.location);
             if (event.name, event.version) == (other.name, other.version) {
                 problems.push(format!(
@@ -31,16 +34,16 @@ pub(super) fn check_events(events: &[&'static EventDef], problems: &mut Problems
                     event.version,
                     places()
                 ));
-            } else if event.topic == other.topic && event.bare && other.bare {
+            } else if shared && event.bare && other.bare {
                 problems.push(format!(
                     "two bare events share the topic `{}` ({}), where nothing tells them apart; at most one may be `bare`",
-                    event.topic,
+                    topic,
                     places()
                 ));
-            } else if event.topic == other.topic && event.codec != other.codec && (event.bare || other.bare) {
+            } else if shared && event.codec != other.codec && (event.bare || other.bare) {
                 problems.push(format!(
                     "the topic `{}` carries {} and {} ({}), and bare messages say nothing of their format; use one codec",
-                    event.topic,
+                    topic,
                     other.codec,
                     event.codec,
                     places()
@@ -51,7 +54,8 @@ pub(super) fn check_events(events: &[&'static EventDef], problems: &mut Problems
 }
 
 /// What an event accepts is another version, once, and means one type on its topic.
-fn check_accepted(event: &EventDef, events: &[&'static EventDef], problems: &mut Problems) {
+fn check_accepted(event: &EventDef, events: &[&'static EventDef], names: &Names, problems: &mut Problems) {
+    let topic = names.topic(event.topic);
     for (i, old) in event.accepts.iter().enumerate() {
         let what =
             || format!("the event `{}` ({}) accepts `{}.v{}`", event.type_name_on_wire(), event.location, old.name, old.version);
@@ -61,7 +65,8 @@ fn check_accepted(event: &EventDef, events: &[&'static EventDef], problems: &mut
             problems.push(format!("{} twice; keep one of them", what()));
         }
         let same = |other: &&&EventDef| {
-            (other.name, other.version, other.topic) == (old.name, old.version, event.topic)
+            (other.name, other.version) == (old.name, old.version)
+                && names.topic(other.topic) == topic
                 && (other.type_id)() != (old.type_id)()
                 && (other.type_id)() != (event.type_id)()
         };
@@ -70,7 +75,7 @@ fn check_accepted(event: &EventDef, events: &[&'static EventDef], problems: &mut
                 "{} as `{}`, but on the topic `{}` that is `{}` ({}); accept that type, or take it out of `accepts`",
                 what(),
                 (old.type_name)(),
-                event.topic,
+                topic,
                 (other.type_name)(),
                 other.location
             ));

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
+use convoke_core::broker::Start;
 use convoke_core::{HandlerDef, Order, Signature, Topic};
 
-use super::{PlannedRoute, Problems, is_plain};
+use super::{Given, PlannedRoute, Problems, is_plain};
+use crate::app::deploy::HandlerChange;
 
 /// The longest delay that a retry may hold its key for.
 const MAX_HOLD: Duration = Duration::from_secs(15 * 60);
 
-/// The group's name.
-pub(super) fn group_of(app: &str, handler: &HandlerDef) -> String {
+/// The group's name, as the program knows it.
+pub(crate) fn group_of(app: &str, handler: &HandlerDef) -> String {
     handler.options.group.map_or_else(|| format!("{app}.{}", handler.name), str::to_owned)
 }
 
@@ -26,12 +28,17 @@ pub(super) fn check_names(handlers: &[&'static HandlerDef], problems: &mut Probl
     }
 }
 
+/// What a handler reads and writes, and for which group.
 pub(super) fn route(
-    app: &str,
+    given: Given<'_>,
     handler: &'static HandlerDef,
     signature: &Signature,
     problems: &mut Problems,
-) -> Option<PlannedRoute> {
+) -> Option<(String, PlannedRoute)> {
+    let Given { app, deployment, names, .. } = given;
+    let unchanged = HandlerChange::default();
+    let change = deployment.handlers.get(handler.name).map_or(&unchanged, |said| &said.value);
+    let options = change.applied(handler.options);
     let at = format!("handler `{}` ({})", handler.name, handler.location);
     let event = match signature.inputs.as_slice() {
         [event] => Some(*event),
@@ -81,7 +88,7 @@ pub(super) fn route(
         let name = event.map_or("", |event| event.name);
         problems.push(format!("{at} has `order = key`, but the event `{name}` has no key; add `key = …` to its `#[event]`"));
     }
-    let retry = handler.options.retry;
+    let retry = options.retry;
     if retry.max > MAX_HOLD && handler.options.on_retry == convoke_core::OnRetry::Hold {
         problems.push(format!(
             "{at} would hold a key for up to {:?} between two attempts; at most {MAX_HOLD:?} is allowed: shorten `backoff`, or let others \
@@ -89,21 +96,30 @@ pub(super) fn route(
             retry.max
         ));
     }
-    let group = group_of(app, handler);
-    let dead = handler.options.dead_letter.map_or_else(|| Topic::from(format!("{topic}.{group}.dead")), Topic::from);
-    if dead.as_str() == topic {
+    let written_group = group_of(app, handler);
+    let group = names.group(written_group.clone());
+    let (topic, written_topic) = (names.topic(topic), topic);
+    let named = change.dead_letter.as_deref().or(options.dead_letter);
+    let dead = named.map_or_else(|| Topic::from(format!("{topic}.{group}.dead")), |dead| names.topic(dead));
+    if dead == topic {
         problems.push(format!(
             "{at} sends its dead letters to `{topic}`, which it reads: they would come back for ever; name another"
         ));
     }
-    Some(PlannedRoute {
+    let route = PlannedRoute {
         handler,
+        options,
+        written_group,
+        written_topic,
         event,
-        topic: topic.into(),
+        topic,
         ordered: handler.options.order.map_or(keyed, |order| order == Order::Key),
         dead,
-        outputs: signature.outputs.clone(),
-    })
+        dead_configured: change.dead_letter.is_some(),
+        start_configured: change.start.map(|start| if start == Start::New { "new" } else { "earliest" }),
+        outputs: signature.outputs.iter().map(|event| names.topic(event.topic)).collect(),
+    };
+    Some((group, route))
 }
 
 /// Slots that exist and do not work yet: refused, never ignored.

@@ -9,12 +9,15 @@ mod shared;
 use std::collections::{BTreeMap, BTreeSet};
 
 use convoke_core::broker::Start;
-use convoke_core::{EventDef, HandlerDef, Registry, StateMap, Topic};
+use convoke_core::{EventDef, HandlerDef, HandlerOptions, Registry, StateMap, Topic};
 
+use super::deploy::{Deployment, Names};
 pub(crate) use capabilities::check_capabilities;
 use cycles::cycles;
-use events::{check_events, is_plain};
-use handlers::{check_names, group_of, not_yet, route};
+use events::check_events;
+pub(crate) use events::is_plain;
+pub(crate) use handlers::group_of;
+use handlers::{check_names, not_yet, route};
 use shared::{check_lanes_apart, check_shared};
 
 /// One subscription: handlers of one group that read one topic, or that share a lane.
@@ -30,12 +33,22 @@ pub(crate) struct PlannedSubscription {
 #[derive(Debug, Clone)]
 pub(crate) struct PlannedRoute {
     pub(crate) handler: &'static HandlerDef,
+    /// Its options in this deployment: what the attribute says, unless the deployment says otherwise.
+    pub(crate) options: HandlerOptions,
+    /// The group as the program names it: what layers go by.
+    pub(crate) written_group: String,
+    /// The topic, likewise.
+    pub(crate) written_topic: &'static str,
     /// `None` for a handler that takes whole messages, whatever they are.
     pub(crate) event: Option<&'static EventDef>,
     pub(crate) topic: Topic,
     pub(crate) ordered: bool,
     pub(crate) dead: Topic,
-    pub(crate) outputs: Vec<&'static EventDef>,
+    /// Whether the deployment names the dead-letter topic, and where it says that a new group begins.
+    pub(crate) dead_configured: bool,
+    pub(crate) start_configured: Option<&'static str>,
+    /// Where what it returns is published.
+    pub(crate) outputs: Vec<Topic>,
 }
 
 /// The whole application.
@@ -50,17 +63,25 @@ pub(crate) struct Plan {
 /// What is wrong with an application, each a whole paragraph.
 pub(crate) type Problems = Vec<String>;
 
+/// What a plan is made from.
+#[derive(Clone, Copy)]
+pub(crate) struct Given<'a> {
+    pub(crate) app: &'a str,
+    pub(crate) registry: &'a Registry,
+    /// The handlers that take part.
+    pub(crate) handlers: &'a [&'static HandlerDef],
+    pub(crate) state: &'a StateMap,
+    /// Where groups begin, by the program's own word.
+    pub(crate) starts: &'a [(String, Start)],
+    pub(crate) deployment: &'a Deployment,
+    pub(crate) names: &'a Names,
+}
+
 /// Binds handlers to groups and topics. What is wrong is added to `problems`; the plan is then only good for reading.
-pub(crate) fn plan(
-    app: &str,
-    registry: &Registry,
-    handlers: &[&'static HandlerDef],
-    state: &StateMap,
-    starts: &[(String, Start)],
-    problems: &mut Problems,
-) -> Plan {
+pub(crate) fn plan(given: Given<'_>, problems: &mut Problems) -> Plan {
+    let Given { registry, handlers, state, starts, deployment, names, .. } = given;
     let mut plan = Plan::default();
-    check_events(&registry.events, problems);
+    check_events(&registry.events, names, problems);
     check_names(handlers, problems);
     let mut subscriptions: BTreeMap<(String, String), PlannedSubscription> = BTreeMap::new();
     for handler in handlers {
@@ -72,13 +93,13 @@ pub(crate) fn plan(
                 handler.name, handler.location, missing.name
             ));
         }
-        let Some(route) = route(app, handler, &signature, problems) else { continue };
-        let group = group_of(app, handler);
+        let Some((group, route)) = route(given, handler, &signature, problems) else { continue };
         let overridden = starts.iter().rev().find(|(name, _)| name == handler.name);
         let start = overridden.map_or_else(|| handler.options.start.into(), |(_, start)| *start);
+        let start = deployment.handlers.get(handler.name).and_then(|said| said.value.start).unwrap_or(start);
         plan.topics.insert(route.topic.clone());
         plan.topics.insert(route.dead.clone());
-        plan.topics.extend(route.outputs.iter().map(|event| Topic::from(event.topic)));
+        plan.topics.extend(route.outputs.iter().cloned());
         let place = handler.options.lane.map_or_else(|| format!("topic {}", route.topic), |lane| format!("lane {lane}"));
         let subscription = subscriptions.entry((group.clone(), place)).or_insert_with(|| PlannedSubscription {
             group,
@@ -92,7 +113,7 @@ pub(crate) fn plan(
         check_shared(subscription, &route, start, problems);
         subscription.routes.push(route);
     }
-    plan.topics.extend(registry.events.iter().filter(|event| is_plain(event.topic)).map(|event| Topic::from(event.topic)));
+    plan.topics.extend(registry.events.iter().filter(|event| is_plain(event.topic)).map(|event| names.topic(event.topic)));
     plan.subscriptions = subscriptions.into_values().collect();
     check_lanes_apart(&plan, problems);
     plan.warnings = cycles(&plan);
