@@ -22,3 +22,6 @@ chapters! {
     promised: "src/promised.md",
     not_yet: "src/not-yet.md",
 }
+
+/// Chapters that show code of crates which are compiled and tested elsewhere, and have none of their own.
+pub const INCLUDING: &[&str] = &["src/writing-a-broker.md"];

@@ -10,6 +10,10 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
 }
 
+fn pages() -> impl Iterator<Item = &'static str> {
+    convoke_book::CHAPTERS.iter().chain(convoke_book::INCLUDING).copied()
+}
+
 fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -46,8 +50,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
 fn every_chapter_is_compiled_and_in_the_summary() {
     let src = root().join("src");
     let in_summary: BTreeSet<_> = links(&read(&src.join("SUMMARY.md"))).into_iter().collect();
-    let compiled: BTreeSet<_> =
-        convoke_book::CHAPTERS.iter().filter_map(|path| path.strip_prefix("src/")).map(str::to_owned).collect();
+    let compiled: BTreeSet<_> = pages().filter_map(|path| path.strip_prefix("src/")).map(str::to_owned).collect();
     let names = std::fs::read_dir(&src).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let present: BTreeSet<_> = names.filter(|name| name != "SUMMARY.md").collect();
     assert_eq!(in_summary, present, "SUMMARY.md and the files beside it");
@@ -58,7 +61,7 @@ fn every_chapter_is_compiled_and_in_the_summary() {
 fn links_lead_somewhere() {
     let mut broken = Vec::new();
     let outside = ["../CONTRIBUTING.md", "../CHANGELOG.md", "src/SUMMARY.md"];
-    for page in convoke_book::CHAPTERS.iter().copied().chain(outside) {
+    for page in pages().chain(outside) {
         let page = root().join(page);
         for link in links(&read(&page)).into_iter().filter(|link| !link.contains("://")) {
             let (path, anchor) = link.split_once('#').map_or((&*link, None), |(path, anchor)| (path, Some(anchor)));
@@ -74,11 +77,46 @@ fn links_lead_somewhere() {
 
 #[test]
 fn rust_code_is_compiled() {
-    for page in convoke_book::CHAPTERS {
+    for page in pages() {
         let text = read(&root().join(page));
         for fence in text.lines().filter(|line| line.starts_with("```") && line.len() > 3) {
             let known = ["```rust", "```rust,no_run", "```toml", "```sh", "```text"].contains(&fence);
             assert!(known, "{page}: `{fence}` is none of the languages of the book; Rust is `rust` or `rust,no_run`");
+        }
+    }
+}
+
+#[test]
+fn code_that_is_shown_from_elsewhere_is_there() {
+    for page in convoke_book::INCLUDING.iter().map(|page| root().join(page)) {
+        let text = read(&page);
+        let blocks = text.split("```rust\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default().trim());
+        for block in blocks {
+            let include = block.strip_prefix("{{#include ").and_then(|rest| rest.strip_suffix("}}"));
+            let include = include.unwrap_or_else(|| panic!("{}: code that nobody compiles:\n{block}", page.display()));
+            let (path, anchor) = include.split_once(':').unwrap_or_else(|| panic!("{include}: no anchor"));
+            let source = read(&page.with_file_name(path));
+            for mark in ["ANCHOR: ", "ANCHOR_END: "] {
+                let line = format!("// {mark}{anchor}");
+                assert_eq!(source.lines().filter(|other| other.trim() == line).count(), 1, "{path}: `{line}`");
+            }
+        }
+    }
+}
+
+#[test]
+fn cases_that_are_named_exist() {
+    let folder = root().join("../tests/conformance/src/cases");
+    let files = std::fs::read_dir(&folder).unwrap().map(|entry| read(&entry.unwrap().path()));
+    let cases: String = files.collect();
+    for page in pages() {
+        let text = read(&root().join(page));
+        let code = text.split('`').skip(1).step_by(2);
+        let is_case = |word: &&str| {
+            word.len() > 4 && word.starts_with('d') && word.as_bytes()[1..3].iter().all(u8::is_ascii_digit) && word.contains('_')
+        };
+        for name in code.filter(is_case) {
+            assert!(cases.contains(&format!("fn {name}(")), "{page} names the case `{name}`, which does not exist");
         }
     }
 }

@@ -108,6 +108,7 @@ impl Part {
         self.owner.as_mut().filter(|owner| current && owner.member == member)
     }
 
+    // ANCHOR: settle
     fn settle(&mut self, settlement: &Settlement) -> Settled {
         let Position::Offset(offset) = settlement.token.position else { return Settled::Stale };
         let Some(mut kept) = self.hand.remove(&offset) else { return Settled::Stale };
@@ -126,6 +127,7 @@ impl Part {
         self.hand.insert(offset, kept);
         Settled::Applied
     }
+    // ANCHOR_END: settle
 }
 
 /// Ownership. Its unit is a partition's number, so that a key that travels on several topics has one owner.
@@ -169,6 +171,7 @@ impl State {
         ours.into_iter().map(|id| self.leave(id, false)).sum()
     }
 
+    // ANCHOR: balance
     /// Gives what is free to those who have less than their share, and asks back what anybody has beyond it.
     fn balance(&mut self, index: usize) {
         let reading = &self.readings[index];
@@ -193,6 +196,7 @@ impl State {
             }
         }
     }
+    // ANCHOR_END: balance
 
     fn assign(&mut self, index: usize, unit: u32, member: u64) {
         for (part, id) in self.readings[index].parts.iter_mut().zip(0..).filter(|(part, _)| part.number == unit) {
@@ -290,6 +294,7 @@ impl State {
         Step::Wait(next)
     }
 
+    // ANCHOR: take
     /// What there is for a member within its credit: what comes again first, so that nothing overtakes it.
     fn take(&mut self, id: u64, index: usize) -> Option<Deliveries> {
         for (part, part_id) in self.readings[index].parts.iter_mut().zip(0..) {
@@ -323,6 +328,7 @@ impl State {
         }
         None
     }
+    // ANCHOR_END: take
 
     pub(crate) fn settle(&mut self, id: u64, settlement: &Settlement) -> Settled {
         let Some(member) = self.members.get_mut(&id) else { return Settled::Stale };

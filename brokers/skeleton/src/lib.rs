@@ -43,6 +43,7 @@ impl Skeleton {
     #[must_use]
     pub fn connect(world: &Arc<World>) -> Self {
         static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
+        // ANCHOR: capabilities
         let mut capabilities = Capabilities::minimal("skeleton");
         capabilities.ordering = Ordering::Partition;
         capabilities.attempts = AttemptsKept::Exact;
@@ -50,6 +51,7 @@ impl Skeleton {
         capabilities.durability = Durability::Memory;
         capabilities.max_message = Some(MAX_MESSAGE);
         capabilities.header_values = convoke_core::broker::HeaderValues::Binary;
+        // ANCHOR_END: capabilities
         Self { world: Arc::clone(world), id: CONNECTIONS.fetch_add(1, SeqCst), closed: AtomicBool::new(false), capabilities }
     }
 
@@ -60,6 +62,7 @@ impl Skeleton {
         Ok(())
     }
 
+    // ANCHOR: publish
     fn publish_one(&self, outgoing: Outgoing) -> Result<Receipt, Error> {
         self.open()?;
         let size = outgoing.message.size();
@@ -76,8 +79,10 @@ impl Skeleton {
         let stored = self.world.with(|state| state.append(outgoing.message))?;
         Ok(Receipt::new(id, Some(stored), Durability::Memory))
     }
+    // ANCHOR_END: publish
 }
 
+// ANCHOR: broker
 #[async_trait]
 impl Broker for Skeleton {
     fn capabilities(&self) -> &Capabilities {
@@ -126,3 +131,4 @@ impl Broker for Skeleton {
         &self.world
     }
 }
+// ANCHOR_END: broker

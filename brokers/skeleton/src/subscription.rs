@@ -24,6 +24,7 @@ struct Events {
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
+// ANCHOR: stream
 impl Stream for Events {
     type Item = SubscriptionEvent;
 
@@ -48,12 +49,14 @@ impl Drop for Events {
         self.world.with(|state| state.forget(self.member));
     }
 }
+// ANCHOR_END: stream
 
 struct Control {
     world: Arc<World>,
     member: u64,
 }
 
+// ANCHOR: control
 impl SubscriptionControl for Control {
     fn grant(&self, part: PartId, epoch: Epoch, messages: u32, _bytes: u64) {
         self.world.with(|state| state.grant(self.member, part, epoch, messages));
@@ -78,3 +81,4 @@ impl SubscriptionControl for Control {
         Box::pin(ready(()))
     }
 }
+// ANCHOR_END: control

@@ -76,6 +76,7 @@ impl State {
         let topic = message.topic().clone();
         let partitions = self.topics.get_mut(&topic).ok_or_else(|| no_topic(&topic))?;
         let count = u32::try_from(partitions.len()).unwrap_or(u32::MAX);
+        // ANCHOR: partition
         let number = message.key().map_or_else(
             || {
                 self.round += 1;
@@ -83,6 +84,7 @@ impl State {
             },
             |key| key.partition(count),
         );
+        // ANCHOR_END: partition
         let log = &mut partitions[number as usize];
         log.push(message);
         let position = Position::Offset(log.len() as u64 - 1);

@@ -10,6 +10,7 @@ use convoke_skeleton::{Skeleton, World};
 
 struct Fresh(Arc<World>);
 
+// ANCHOR: harness
 #[async_trait]
 impl Harness for Fresh {
     fn name(&self) -> String {
@@ -48,6 +49,7 @@ impl Harness for Fresh {
         Ok(self.0.messages(topic).into_iter().map(foreign).collect())
     }
 }
+// ANCHOR_END: harness
 
 /// What cannot be tried here: the harness does nothing to the world, and the skeleton declares little.
 const LACKING: [&str; 11] = [
@@ -64,7 +66,9 @@ const LACKING: [&str; 11] = [
     "d24_what_the_broker_discarded_before_it_was_read_is_reported",
 ];
 
+// ANCHOR: run
 #[test]
 fn the_skeleton_keeps_the_delivery_contract() {
     convoke_conformance::run(|_case| Fresh(World::new())).assert().assert_lacking(&LACKING);
 }
+// ANCHOR_END: run

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# The full tier: everything that is tested, with everything that it needs.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cargo test --workspace --all-features
+cargo test --manifest-path tests/interop/Cargo.toml
+tests/outside.sh
+book/build.sh
