@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use convoke_core::broker::{
-    AttemptsKept, Broker, BrokerConfig, Capabilities, CloseReport, Credit, Delay, Durability, EnsureMode, EnsureReport, Fault,
-    Faults, HeaderValues, Health, Lag, LeaseKind, Ordering, PublishDelay, PublishOutcome, SettleBy, SubscribeSpec, Subscription,
-    Topology,
+    Broker, BrokerConfig, Capabilities, CloseReport, EnsureMode, EnsureReport, Fault, Faults, Health, Lag, PublishOutcome,
+    SubscribeSpec, Subscription, Topology,
 };
 use convoke_core::{BoxFuture, Error, ErrorKind, Message, Outgoing, Topic};
 use tokio::sync::Notify;
@@ -109,13 +108,13 @@ impl MemoryBroker {
     }
 
     fn connect(shared: Arc<Shared>) -> Self {
-        let (id, capabilities) = shared.with(|state, _| (state.new_id(), capabilities(&state.options)));
+        let (id, capabilities) = shared.with(|state, _| (state.new_id(), state.options.capabilities()));
         let (closed, unconfirmed, confirmed) = (AtomicBool::new(false), AtomicU64::new(0), Notify::new());
         Self { shared, id, capabilities, closed, unconfirmed, confirmed }
     }
 
     /// The messages that a topic holds, in the order in which they were stored, over all partitions; none if there is no such
-    /// topic. Reads beside all groups, and through a cut connection too.
+    /// topic. Reads beside all groups, and through a cut connection too. Headers are as the broker has them.
     #[must_use]
     pub fn messages(&self, topic: &str) -> Vec<Message> {
         self.shared.with(|state, _| {
@@ -278,22 +277,4 @@ impl fmt::Debug for MemoryBroker {
 
 fn closed() -> Error {
     Error::new(ErrorKind::Closed, "this connection to the memory broker is closed; open another")
-}
-
-fn capabilities(options: &Options) -> Capabilities {
-    let mut capabilities = Capabilities::minimal("memory");
-    capabilities.ordering = Ordering::Partition;
-    capabilities.settle = SettleBy::Message;
-    capabilities.delay = Delay::Native { max: Duration::from_secs(30 * 86_400) };
-    capabilities.publish_delay = PublishDelay::Native;
-    capabilities.attempts = AttemptsKept::Exact;
-    capabilities.marks = true;
-    capabilities.lease = LeaseKind::Extendable(options.lease);
-    capabilities.credit = Credit::MessagesAndBytes;
-    capabilities.durability = Durability::Memory;
-    capabilities.max_message = Some(options.max_message);
-    capabilities.header_values = HeaderValues::Binary;
-    capabilities.start_positions = true;
-    capabilities.broadcast = true;
-    capabilities
 }

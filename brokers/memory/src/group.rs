@@ -7,11 +7,12 @@
 
 use std::collections::HashMap;
 
-use convoke_core::broker::{Resume, SubscriptionEvent};
+use convoke_core::broker::SubscriptionEvent;
 use convoke_core::{Epoch, PartId};
 
 use crate::clock::{self, Moment, NEVER};
 use crate::cursor::{Credit, Cursor};
+use crate::options::Rebalance;
 use crate::share::share;
 use crate::state::{MemberId, State};
 
@@ -51,6 +52,8 @@ pub(crate) struct GroupPart {
     epoch: u64,
     /// Whether the last owner died.
     unclean: bool,
+    /// By watermark: the connection of the last owner, which knows of itself that it lives.
+    last: u64,
 }
 
 #[derive(Debug)]
@@ -64,8 +67,8 @@ pub(crate) struct Owner {
 }
 
 impl GroupPart {
-    pub(crate) fn new(next: u64) -> Self {
-        Self { cursor: Cursor::new(next), owner: None, target: None, epoch: 0, unclean: false }
+    pub(crate) fn new(next: u64, by_watermark: bool) -> Self {
+        Self { cursor: Cursor::new(next, by_watermark), owner: None, target: None, epoch: 0, unclean: false, last: 0 }
     }
 
     /// The owner, if it is this member in this epoch.
@@ -164,6 +167,9 @@ impl State {
 
     fn hand_over_of(&mut self, g: usize, topics: &[usize], now: Moment) {
         let within = self.options.revoke;
+        if self.options.rebalance == Rebalance::Eager {
+            self.take_everything(g, within, now);
+        }
         let mut woken = false;
         for &k in topics {
             let mut p = 0;
@@ -185,22 +191,54 @@ impl State {
         }
     }
 
+    /// With eager rebalances: if anything is to change hands, everybody gives everything back first.
+    fn take_everything(&mut self, g: usize, within: std::time::Duration, now: Moment) {
+        let parts = self.all_parts(g);
+        let moves = |part: &GroupPart| part.target.is_some() && part.owner.as_ref().map(|owner| owner.member) != part.target;
+        if parts.iter().any(|(k, p)| self.part(g, *k, *p).is_some_and(|part| moves(part))) {
+            for (k, p) in parts {
+                self.revoke(g, k, p, within, now);
+            }
+        }
+    }
+
+    /// Assigns a partition that is free to whom it is meant for; with eager rebalances, all of them, once all are free.
     fn assign(&mut self, g: usize, k: usize, p: usize) {
+        if self.options.rebalance == Rebalance::Cooperative {
+            return self.assign_one(g, k, p);
+        }
+        let parts = self.all_parts(g);
+        let waits = |part: &mut GroupPart| part.owner.as_ref().is_some_and(|owner| owner.revoking.is_some());
+        if parts.iter().any(|(k, p)| self.part(g, *k, *p).is_some_and(waits)) {
+            return;
+        }
+        for (k, p) in parts {
+            self.assign_one(g, k, p);
+        }
+    }
+
+    fn assign_one(&mut self, g: usize, k: usize, p: usize) {
         if self.cut.is_some() {
             return;
         }
+        let now = self.now;
         let Some(group) = self.groups.get_mut(g).and_then(Option::as_mut) else { return };
         let group_topic = &mut group.topics[k];
         let topic = self.topics[group_topic.topic].name.clone();
         let part = &mut group_topic.parts[p];
+        if part.owner.is_some() {
+            return;
+        }
         let Some(member) = part.target else { return };
         let Some(state) = self.members.get_mut(&member) else { return };
         part.epoch += 1;
         let epoch = Epoch(part.epoch);
         let id = state.part_id(k, p);
         part.owner = Some(Owner { member, part: id, epoch, credit: Credit::default(), revoking: None });
-        let mut resume = Resume::default();
-        resume.unclean = part.unclean;
+        let (mut resume, open) = part.cursor.resume(now);
+        let connection = state.connection;
+        resume.unclean = part.unclean || (open && std::mem::replace(&mut part.last, connection) != connection);
+        part.last = connection;
         #[allow(clippy::cast_possible_truncation, reason = "partitions are counted in u32")]
         let partition = p as u32;
         state.queue.push_back(SubscriptionEvent::Assigned { part: id, topic, partition, epoch, term: None, resume });
@@ -257,9 +295,11 @@ impl State {
 
     /// The owner says that it is done with a partition that is being revoked.
     pub(crate) fn revoked(&mut self, id: MemberId, part: PartId, epoch: Epoch) {
+        let now = self.now;
         let Some((g, k, p)) = self.member_part(id, part) else { return };
         let Some(part) = self.part(g, k, p) else { return };
         if part.owned_by(id, epoch).is_some_and(|owner| owner.revoking.is_some()) {
+            part.cursor.close(now);
             part.release(false);
             self.assign(g, k, p);
         }
@@ -275,6 +315,9 @@ impl State {
             let Some(part) = self.part(g, k, p) else { continue };
             if part.owner.as_ref().is_some_and(|owner| owner.member == id) {
                 unsettled += part.cursor.in_hand();
+                if !unclean {
+                    part.cursor.close(now);
+                }
                 part.release(unclean);
             }
         }

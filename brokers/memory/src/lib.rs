@@ -57,6 +57,7 @@ mod group;
 mod log;
 mod member;
 mod options;
+mod position;
 mod publish;
 mod share;
 mod state;
@@ -64,4 +65,4 @@ mod subscription;
 mod topology;
 
 pub use broker::{MemoryBroker, open};
-pub use options::{Full, Options};
+pub use options::{Full, Guise, Leases, Options, Positions, Rebalance, Unrouted};

@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 use std::task::Waker;
 
-use convoke_core::broker::{Deliveries, Settle, Settled, Settlement, SubscriptionEvent};
-use convoke_core::{Epoch, Error, ErrorKind, PartId, Position};
+use convoke_core::broker::{AttemptsKept, Commit, Deliveries, HeaderValues, Settle, Settled, Settlement, SubscriptionEvent};
+use convoke_core::{Epoch, Error, ErrorKind, PartId};
 
 use crate::clock::{Moment, NEVER};
-use crate::cursor::Handing;
+use crate::cursor::{Handing, Refused};
+use crate::options::{Leases, Options, Positions};
+use crate::position;
 use crate::state::{MemberId, State};
 
 /// A subscription, as the broker sees it.
@@ -73,7 +75,11 @@ impl Member {
 impl State {
     /// What a subscription is to be told next. If there is nothing, the waker is kept.
     pub(crate) fn step(&mut self, id: MemberId, now: Moment, waker: &Waker) -> Step {
-        let lease = self.options.lease;
+        if self.options.leases == Leases::Fixed {
+            self.close_overdue(id, now);
+        }
+        let (lease, fixed) = (self.options.term(), self.options.leases == Leases::Fixed);
+        let (positions, text) = (self.options.positions, self.options.headers == HeaderValues::Text);
         let Some(member) = self.members.get_mut(&id) else { return Step::End };
         if let Some(event) = member.queue.pop_front() {
             return Step::Event(event);
@@ -93,9 +99,17 @@ impl State {
             };
             let log = &self.topics[group_topic.topic].parts[p];
             if part.cursor.next() < log.start() {
-                let (from, to) = (Position::Offset(part.cursor.next()), Position::Offset(log.start()));
+                let shown = |offset| position::shown(positions, offset, 0);
+                let (from, to) = (shown(part.cursor.next()), shown(log.start()));
                 part.cursor.skip_to(log.start());
+                if positions == Positions::Tag {
+                    // A queue does not tell what it dropped.
+                    continue;
+                }
                 return Step::Event(SubscriptionEvent::Gap { part: owner.part, from, to });
+            }
+            if fixed {
+                wake = wake.min(part.cursor.lease_end());
             }
             if !owner.credit.any() {
                 continue;
@@ -109,7 +123,7 @@ impl State {
             if part.cursor.has_ready() || part.cursor.next() < log.end().min(end) {
                 #[allow(clippy::cast_possible_truncation, reason = "partitions are counted in u32")]
                 let partition = p as u32;
-                let with = Handing { part: owner.part, partition, epoch: owner.epoch, now, lease, end };
+                let with = Handing { part: owner.part, partition, epoch: owner.epoch, now, lease, positions, text, end };
                 let messages = part.cursor.take(log, with, &mut owner.credit, &mut group.repeat);
                 if !messages.is_empty() {
                     member.turn = index + 1;
@@ -142,6 +156,22 @@ impl State {
         Step::Wait(wake)
     }
 
+    /// Takes partitions away that have a delivery whose lease is over, as a broker closes the channel: with it, everything is lost
+    /// that was delivered there.
+    fn close_overdue(&mut self, id: MemberId, now: Moment) {
+        let Some(member) = self.members.get(&id) else { return };
+        let g = member.group;
+        for (k, p) in member.parts.clone() {
+            let overdue = |part: &mut crate::group::GroupPart| {
+                part.owner.as_ref().is_some_and(|owner| owner.member == id) && part.cursor.lease_end() <= now
+            };
+            if self.part(g, k, p).is_some_and(overdue) {
+                self.lose(g, k, p);
+                self.hand_over(g, now);
+            }
+        }
+    }
+
     /// Whether everything up to the marks of a subscription was delivered, to it or to other members.
     fn at_end(&self, id: MemberId) -> bool {
         let Some(member) = self.members.get(&id) else { return false };
@@ -168,7 +198,8 @@ impl State {
         let part = &mut group_topic.parts[p];
         let Some(owner) = part.owned_by(id, epoch) else { return };
         let had = owner.credit.any();
-        owner.credit.add(messages, bytes);
+        let counts_bytes = self.options.credit == convoke_core::broker::Credit::MessagesAndBytes;
+        owner.credit.add(messages, if counts_bytes { bytes } else { u64::MAX });
         let cursor = &part.cursor;
         let log = &self.topics[group_topic.topic].parts[p];
         // A stream that had credit waits for this partition already.
@@ -178,7 +209,7 @@ impl State {
     }
 
     pub(crate) fn settle(&mut self, id: MemberId, batch: Vec<Settlement>, now: Moment) -> Vec<Settled> {
-        let lease = self.options.lease;
+        let (lease, options) = (self.options.term(), &self.options);
         let Some(member) = self.members.get_mut(&id) else { return batch.iter().map(|_| Settled::Stale).collect() };
         let Some(group) = self.groups.get_mut(member.group).and_then(Option::as_mut) else {
             return batch.iter().map(|_| Settled::Stale).collect();
@@ -191,9 +222,13 @@ impl State {
                     group.settle_lost -= 1;
                     return Settled::Failed(Error::new(ErrorKind::Connection, "the settlement was lost, as injected; repeat it"));
                 }
+                let settle = match offered(options, settle) {
+                    Ok(settle) => settle,
+                    Err(error) => return Settled::Failed(error),
+                };
                 let Some((k, p)) = member.parts.get(token.part.0 as usize) else { return Settled::Stale };
                 let part = &mut group.topics[*k].parts[*p];
-                let Position::Offset(offset) = token.position else { return Settled::Stale };
+                let Some(offset) = position::of_token(options.positions, &token) else { return Settled::Stale };
                 if part.owned_by(id, token.epoch).is_none() || !part.cursor.settle(offset, settle, now, lease) {
                     return Settled::Stale;
                 }
@@ -206,4 +241,59 @@ impl State {
         }
         answers
     }
+    pub(crate) fn commit(&mut self, id: MemberId, batch: &[Commit], now: Moment) -> Vec<Settled> {
+        batch.iter().map(|commit| self.commit_one(id, commit, now)).collect()
+    }
+
+    fn commit_one(&mut self, id: MemberId, commit: &Commit, now: Moment) -> Settled {
+        if !self.options.by_watermark() {
+            return Settled::Failed(unsupported("settles each message by itself (`SettleBy::Message`); use `settle`"));
+        }
+        let most = self.options.progress;
+        let Some((g, k, p)) = self.member_part(id, commit.part) else { return Settled::Stale };
+        let Some(group) = self.groups.get_mut(g).and_then(Option::as_mut) else { return Settled::Stale };
+        if group.settle_lost > 0 {
+            group.settle_lost -= 1;
+            return Settled::Failed(Error::new(ErrorKind::Connection, "the commit was lost, as injected; repeat it"));
+        }
+        let part = &mut group.topics[k].parts[p];
+        if part.owned_by(id, commit.epoch).is_none() {
+            return Settled::Stale;
+        }
+        match part.cursor.commit(commit, now, most) {
+            Ok(()) => Settled::Applied,
+            Err(Refused::TooLong(length)) => {
+                let text = format!("the text of the commit has {length} characters and the memory broker takes {most}; say less");
+                Settled::Failed(Error::new(ErrorKind::TooLarge, text))
+            }
+            Err(Refused::Disorder) => {
+                let text = "the positions of a commit are offsets, in rising order; this one is refused";
+                Settled::Failed(Error::new(ErrorKind::Rejected, text))
+            }
+        }
+    }
+}
+
+/// What is done with a delivery where the broker can do no better.
+///
+/// # Errors
+/// If it can do nothing of the kind.
+fn offered(options: &Options, settle: Settle) -> Result<Settle, Error> {
+    let exact = options.attempts == AttemptsKept::Exact;
+    match settle {
+        _ if options.by_watermark() => Err(unsupported("settles by position (`SettleBy::Watermark`); use `commit`")),
+        Settle::Mark { .. } if !options.marks => Err(unsupported("keeps no marks; do not ask for them")),
+        Settle::Extend if options.leases != Leases::Extendable => Err(unsupported("extends no leases; do not ask for it")),
+        Settle::Nack { delay, attempts, hold } => Ok(Settle::Nack {
+            // What is held elsewhere than in the broker is kept as attempts are.
+            delay: if options.delays() || (hold && exact) { delay } else { std::time::Duration::ZERO },
+            attempts: if exact { attempts } else { 0 },
+            hold,
+        }),
+        settle => Ok(settle),
+    }
+}
+
+fn unsupported(what: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("the memory broker {what}"))
 }

@@ -1,15 +1,17 @@
 //! Publishing: finding the partition, making room, appending, and waking who reads it.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
-use convoke_core::broker::{Durability, PublishOutcome};
-use convoke_core::{Error, ErrorKind, Outgoing, Position, Receipt};
+use convoke_core::broker::{Durability, HeaderValues, PublishOutcome};
+use convoke_core::{Error, ErrorKind, Outgoing, Receipt};
 
 use crate::clock::{self, Moment};
 use crate::faults::Injected;
 use crate::log::cost;
-use crate::options::Full;
+use crate::options::{Full, Positions, Unrouted};
+use crate::position;
 use crate::state::{State, cut_off, no_topic};
 
 /// What became of a batch, and which of it is confirmed later.
@@ -67,7 +69,7 @@ impl State {
     fn publish_one(
         &mut self,
         topic: usize,
-        outgoing: Outgoing,
+        mut outgoing: Outgoing,
         id: String,
         now: Moment,
         time: SystemTime,
@@ -77,6 +79,15 @@ impl State {
         let size = outgoing.message.size();
         if let Some(error) = self.refused(&outgoing, size) {
             return PublishOutcome::Rejected { retryable: false, error };
+        }
+        let unrouted = self.options.unrouted == Unrouted::Drop && self.topics[topic].groups.is_empty();
+        if unrouted && outgoing.require_route {
+            return PublishOutcome::Unroutable;
+        }
+        if self.options.headers == HeaderValues::Text
+            && let Cow::Owned(escaped) = convoke_core::escape(outgoing.message.headers())
+        {
+            outgoing.message = outgoing.message.into_builder().headers(escaped).build();
         }
         let Outgoing { message, deliver_at, .. } = outgoing;
         let size = size as u64;
@@ -101,9 +112,13 @@ impl State {
         } else {
             let offset = self.topics[topic].append(partition, message, size, now, wall);
             written.add(topic, partition as usize);
-            Some((partition, Position::Offset(offset)))
+            // A place that no group has is none; and a tag is that of a delivery, which there was not.
+            let placed = !unrouted && self.options.positions != Positions::Tag;
+            placed.then(|| (partition, position::shown(self.options.positions, offset, 0)))
         };
-        PublishOutcome::Confirmed(Receipt::new(id, stored, Durability::Memory))
+        let mut receipt = Receipt::new(id, stored, Durability::Memory);
+        receipt.unrouted = unrouted;
+        PublishOutcome::Confirmed(receipt)
     }
 
     /// Why a message is not taken, whatever there is room for.
@@ -117,6 +132,7 @@ impl State {
         let what = match outgoing {
             Outgoing { expires_at: Some(_), .. } => "an expiry",
             Outgoing { reply_to: Some(_), .. } => "a reply-to",
+            Outgoing { deliver_at: Some(_), .. } if !self.options.schedule => "delayed publishing (`schedule=no`)",
             _ => return None,
         };
         Some(Error::new(ErrorKind::Unsupported, format!("the memory broker does not offer {what}; publish without it")))

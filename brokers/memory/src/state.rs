@@ -44,6 +44,8 @@ pub(crate) struct State {
     /// How often it was cut.
     pub(crate) cuts: u64,
     pub(crate) publish_faults: Vec<PublishFault>,
+    /// The present.
+    pub(crate) now: Moment,
     /// Nothing is due before.
     pub(crate) timer: Moment,
     /// Whom to wake once the lock is released.
@@ -86,6 +88,7 @@ impl Shared {
             cut: None,
             cuts: 0,
             publish_faults: Vec::new(),
+            now: 0,
             timer: NEVER,
             wakes: Vec::new(),
             trash: Vec::new(),
@@ -110,6 +113,7 @@ impl Shared {
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut State, Moment) -> R) -> R {
         let now = self.clock.now();
         let mut state = self.lock();
+        state.now = now;
         if now >= state.timer {
             state.tick(now);
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use convoke_core::broker::{Commit, Settled, Settlement, Subscription, SubscriptionControl, SubscriptionEvent};
-use convoke_core::{BoxFuture, Epoch, Error, ErrorKind, PartId};
+use convoke_core::{BoxFuture, Epoch, PartId};
 use futures_core::Stream;
 use tokio::time::Sleep;
 
@@ -94,11 +94,8 @@ impl SubscriptionControl for Control {
     }
 
     fn commit(&self, batch: Vec<Commit>) -> BoxFuture<'static, Vec<Settled>> {
-        let refuse = |_| {
-            let message = "the memory broker settles each message by itself (`SettleBy::Message`); use `settle`";
-            Settled::Failed(Error::new(ErrorKind::Unsupported, message))
-        };
-        Box::pin(ready(batch.into_iter().map(refuse).collect()))
+        let answers = self.shared.with(|state, now| state.commit(self.member, &batch, now));
+        Box::pin(ready(answers))
     }
 
     fn revoked(&self, part: PartId, epoch: Epoch) {

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use convoke_core::broker::{EnsureMode, EnsureReport, Lag, Start, SubscribeSpec, SubscriptionEvent, Topology};
-use convoke_core::{Error, ErrorKind, Position, Topic};
+use convoke_core::{Error, ErrorKind, Topic};
 
 use crate::clock::{self, Moment};
 use crate::group::{Group, GroupPart, GroupTopic};
 use crate::log::TopicLog;
 use crate::member::Member;
-use crate::options::MAX_PARTITIONS;
+use crate::options::{MAX_PARTITIONS, Positions, Unrouted};
+use crate::position;
 use crate::state::{MemberId, State, cut_off};
 
 impl State {
@@ -79,7 +80,7 @@ impl State {
             }
         }
         for spec in &topology.groups {
-            check_start(spec.start)?;
+            self.check_start(spec.start)?;
             let group = self.groups.iter().flatten().find(|group| group.name == spec.name && !group.broadcast);
             for name in &spec.topics {
                 let reads =
@@ -120,21 +121,26 @@ impl State {
 
     /// Has a group read a topic, from `start` if it did not. Says the topic's index within the group.
     fn read(&mut self, g: usize, topic: usize, start: Start) -> Result<usize, Error> {
-        let Some(group) = self.groups.get_mut(g).and_then(Option::as_mut) else {
-            return Err(Error::new(ErrorKind::Internal, "a group of the memory broker is gone"));
-        };
-        if let Some(k) = group.topic_index(topic) {
+        let present = self.groups.get(g).and_then(Option::as_ref).and_then(|group| group.topic_index(topic));
+        if let Some(k) = present {
             return Ok(k);
         }
-        check_start(start)?;
+        self.check_start(start)?;
+        let options = &self.options;
         let log = &mut self.topics[topic];
+        let empty = options.unrouted == Unrouted::Drop;
         let first = |log: &crate::log::Log| match start {
+            // A queue begins when it is made.
+            _ if empty => log.end(),
             Start::New => log.end(),
-            Start::At(Position::Offset(offset)) => offset,
+            Start::At(position) => position::offset(options.positions, position).unwrap_or(log.start()),
             Start::Time(time) => log.offset_at(clock::wall(time)),
             _ => log.start(),
         };
-        let parts = log.parts.iter().map(|log| GroupPart::new(first(log))).collect();
+        let parts = log.parts.iter().map(|log| GroupPart::new(first(log), options.by_watermark())).collect();
+        let Some(group) = self.groups.get_mut(g).and_then(Option::as_mut) else {
+            return Err(Error::new(ErrorKind::Internal, "a group of the memory broker is gone"));
+        };
         let k = group.topics.len();
         group.topics.push(GroupTopic { topic, parts, readers: Vec::new() });
         log.groups.push((g, k));
@@ -143,7 +149,7 @@ impl State {
 
     /// Joins a group.
     pub(crate) fn subscribe(&mut self, spec: &SubscribeSpec, connection: u64, now: Moment) -> Result<MemberId, Error> {
-        check_start(spec.start)?;
+        self.check_start(spec.start)?;
         if spec.topics.is_empty() {
             return Err(Error::new(ErrorKind::Configuration, "a subscription reads at least one topic; name it"));
         }
@@ -171,7 +177,7 @@ impl State {
     /// How far a group is behind.
     pub(crate) fn lag(&mut self, group: &str, topics: &[Topic], now: Moment) -> Result<Lag, Error> {
         self.connected()?;
-        let lease = self.options.lease;
+        let lease = self.options.term();
         let groups = self.groups_named(group)?;
         let (mut backlog, mut unsettled, mut delayed) = (0, 0, 0);
         let mut oldest: Option<Moment> = None;
@@ -204,16 +210,32 @@ impl State {
         lag.oldest = oldest.map(|at| Duration::from_nanos(now.saturating_sub(at)));
         Ok(lag)
     }
-}
 
-/// # Errors
-/// If it is a position of another broker.
-fn check_start(start: Start) -> Result<(), Error> {
-    match start {
-        Start::Earliest | Start::New | Start::At(Position::Offset(_)) | Start::Time(_) => Ok(()),
-        other => Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("the memory broker cannot begin at {other:?}: its positions are offsets (`Position::Offset`)"),
-        )),
+    /// # Errors
+    /// If it is a position of another broker, or this one begins nowhere but at the earliest message.
+    fn check_start(&self, start: Start) -> Result<(), Error> {
+        let positions = self.options.positions;
+        let can = match start {
+            Start::Earliest => true,
+            Start::New | Start::Time(_) => self.options.starts,
+            Start::At(at) => self.options.starts && position::offset(positions, at).is_some(),
+            _ => false,
+        };
+        if can {
+            return Ok(());
+        }
+        let why = if self.options.starts {
+            format!(
+                "its positions are {}",
+                match positions {
+                    Positions::Offset => "offsets (`Position::Offset`)",
+                    Positions::Entry => "entry ids (`Position::Entry`)",
+                    Positions::Tag => "delivery tags, which mean nothing to others",
+                }
+            )
+        } else {
+            "it begins at the earliest message (`starts=no`)".to_owned()
+        };
+        Err(Error::new(ErrorKind::Unsupported, format!("the memory broker cannot begin at {start:?}: {why}")))
     }
 }

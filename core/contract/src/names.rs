@@ -30,6 +30,9 @@ pub const TRACE_PARENT: &str = "traceparent";
 /// W3C trace context, vendors' part.
 pub const TRACE_STATE: &str = "tracestate";
 
+/// Names of headers whose values are percent-encoded, because the broker's headers are text: see [`escape`](crate::escape).
+pub const ENCODED: &str = "convoke-encoded";
+
 /// Every header of a dead letter begins with this.
 pub const DEAD_PREFIX: &str = "convoke-dead-";
 /// Why it died: a [`DeadReason`](crate::DeadReason) in kebab case.

@@ -3,7 +3,7 @@
 //! The list of a partition has, by position, exactly what is not done. Between two neighbours in it lies at most one range of what
 //! is: the first of the two keeps it. What lies before the head of the list is below the watermark and forgotten.
 
-use convoke_core::broker::{Commit, Progress};
+use convoke_core::broker::{Commit, Mark, Progress};
 use convoke_core::{Epoch, PartId, Position};
 
 use crate::engine::Engine;
@@ -12,9 +12,12 @@ use crate::slot::State;
 use crate::timer::Timer;
 use crate::{Answer, Out, Time};
 
+/// What the text of a commit has beside ranges and marks, in characters.
+const FRAME: usize = 64;
+
 impl Engine {
     /// What a commit of this partition says now.
-    pub(crate) fn snapshot(&self, p: u32) -> Option<Commit> {
+    pub(crate) fn snapshot(&self, now: Time, p: u32) -> Option<Commit> {
         let part = &self.parts[p as usize];
         let highest = part.highest?;
         let mut progress = Progress::default();
@@ -24,12 +27,29 @@ impl Engine {
             let entry = &self.slots[i as usize];
             progress.done.extend(entry.done);
             if entry.noted {
-                progress.marks.push((entry.meta.position, entry.attempts, entry.deaths));
+                let mut mark = Mark::new(entry.meta.position, entry.attempts, entry.deaths);
+                mark.due_in = entry.due.since(now);
+                progress.marks.push(mark);
             }
             i = entry.links[PART].next;
         }
-        part.left_over(&mut progress);
+        part.left_over(now, &mut progress);
+        if let Some(most) = self.config.progress {
+            progress.fit(upto, most);
+        }
         Some(Commit::new(part.id, part.epoch, upto, progress))
+    }
+
+    /// Whether the text of the partition's commits is nearly full: what is in flight has to find room in it too.
+    pub(crate) fn progress_full(&self, p: u32) -> bool {
+        let Some(most) = self.config.progress else { return false };
+        let part = &self.parts[p as usize];
+        let (Some(Position::Offset(highest)), false) = (part.highest, part.list.head == NIL) else { return false };
+        let Position::Offset(low) = self.slots[part.list.head as usize].meta.position else { return false };
+        // Two distances for a range; one, attempts, deaths and a delay for a mark. A digit has five bits.
+        let distance = (64 - highest.saturating_sub(low).leading_zeros()).div_ceil(5).max(1) as usize;
+        let size = FRAME + part.ranges as usize * 2 * distance + part.noted as usize * (distance + 2 + 4);
+        size * 4 > most * 3
     }
 
     /// The message is done: it merges with what is done around it.

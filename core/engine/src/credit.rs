@@ -135,7 +135,7 @@ impl Engine {
 
     fn consider(&mut self, p: u32, out: &mut Vec<Out>) {
         let stopping = self.stopping;
-        let part = &mut self.parts[p as usize];
+        let part = &self.parts[p as usize];
         if !part.assigned || part.by.is_some() || stopping {
             return;
         }
@@ -143,9 +143,12 @@ impl Engine {
             Some(Cap::Backlog)
         } else if part.ranges + part.noted >= self.config.ahead.max(1) {
             Some(Cap::Ahead)
+        } else if self.progress_full(p) {
+            Some(Cap::Progress)
         } else {
             None
         };
+        let part = &mut self.parts[p as usize];
         if let Some(cap) = cap {
             if part.full != Some(cap) {
                 part.full = Some(cap);

@@ -105,7 +105,7 @@ impl Engine {
                 out.push(Out::Commit { part: id, epoch });
                 part.dirty = false;
             }
-            self.parts[p as usize].last = self.snapshot(p);
+            self.parts[p as usize].last = self.snapshot(now, p);
         }
         for i in self.members(p) {
             match self.slots[i as usize].state {

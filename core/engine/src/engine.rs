@@ -270,9 +270,9 @@ impl Engine {
 
     /// What a commit of the partition says now: position and progress belong together. `None` before anything was delivered.
     #[must_use]
-    pub fn commit(&self, part: PartId) -> Option<Commit> {
+    pub fn commit(&self, now: Time, part: PartId) -> Option<Commit> {
         let state = self.parts.get(part.0 as usize).filter(|part| part.known)?;
-        if state.last.is_some() { state.last.clone() } else { self.snapshot(part.0) }
+        if state.last.is_some() { state.last.clone() } else { self.snapshot(now, part.0) }
     }
 
     /// What can be read of a handler. Walks the slot table: for metrics, not for the hot path.

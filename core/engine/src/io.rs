@@ -62,6 +62,8 @@ pub struct Config {
     pub backlog: u32,
     /// By watermark: how much is done above it at most; beyond that the intake of the partition stops.
     pub ahead: u32,
+    /// By watermark: how many characters the text of a commit may have; when it is nearly full, the intake of the partition stops.
+    pub progress: Option<usize>,
     /// By watermark: how long a commit waits for others.
     pub commit_every: Duration,
     /// The longest delay that is waited out in this process where a message need not hold its key.
@@ -464,4 +466,6 @@ pub enum Cap {
     Backlog,
     /// Too much is done above the watermark.
     Ahead,
+    /// The text of its commits has no room for more.
+    Progress,
 }

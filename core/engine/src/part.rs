@@ -1,6 +1,6 @@
 //! Partitions: assignment, and what comes in.
 
-use convoke_core::broker::{Commit, Progress, Resume};
+use convoke_core::broker::{Commit, Mark, Progress, Resume};
 use convoke_core::{Epoch, PartId, Position};
 
 use crate::credit::Account;
@@ -28,8 +28,9 @@ pub(crate) struct Part {
     pub(crate) list: List<PART>,
     /// The highest position that was delivered.
     pub(crate) highest: Option<Position>,
-    /// What the last owner left, and how much of it lies behind us.
+    /// What the last owner left, since when, and how much of it lies behind us.
     resume: Progress,
+    since: Time,
     passed: usize,
     passed_marks: usize,
     /// Whether the last owner died; how many of the next messages, and up to which position, are suspects in any case.
@@ -71,6 +72,7 @@ impl Part {
             list: List::EMPTY,
             highest: None,
             resume: Progress::default(),
+            since: Time(0),
             passed: 0,
             passed_marks: 0,
             unclean: false,
@@ -101,20 +103,17 @@ impl Part {
         done.get(self.passed).is_some_and(|range| range.0 <= position)
     }
 
-    /// Attempts and deaths that the last owner knew of.
-    fn mark(&mut self, position: Position) -> (u32, u32) {
+    /// What the last owner knew of a message that it had not done.
+    fn mark(&mut self, position: Position) -> Option<Mark> {
         let marks = &self.resume.marks;
-        while marks.get(self.passed_marks).is_some_and(|mark| mark.0 < position) {
+        while marks.get(self.passed_marks).is_some_and(|mark| mark.position < position) {
             self.passed_marks += 1;
         }
-        match marks.get(self.passed_marks) {
-            Some(&(at, attempts, deaths)) if at == position => (attempts, deaths),
-            _ => (0, 0),
-        }
+        marks.get(self.passed_marks).copied().filter(|mark| mark.position == position)
     }
 
     /// What the last owner had done, or knew of, beyond what was delivered to us.
-    pub(crate) fn left_over(&self, progress: &mut Progress) {
+    pub(crate) fn left_over(&self, now: Time, progress: &mut Progress) {
         let beyond = |position: Position| self.highest.is_none_or(|highest| position > highest);
         for &(first, last) in &self.resume.done {
             if !beyond(last) {
@@ -126,7 +125,13 @@ impl Part {
                 _ => progress.done.push((first, last)),
             }
         }
-        progress.marks.extend(self.resume.marks.iter().filter(|mark| beyond(mark.0)));
+        let waited = now.since(self.since);
+        let marks = self.resume.marks.iter().filter(|mark| beyond(mark.position));
+        progress.marks.extend(marks.map(|mark| {
+            let mut mark = *mark;
+            mark.due_in = mark.due_in.saturating_sub(waited);
+            mark
+        }));
     }
 }
 
@@ -155,13 +160,14 @@ impl Engine {
         }
         let by_watermark = self.by_watermark();
         let horizon = resume.progress.done.last().map(|range| range.1);
-        let horizon = horizon.max(resume.progress.marks.last().map(|mark| mark.0));
+        let horizon = horizon.max(resume.progress.marks.last().map(|mark| mark.position));
         self.parts[id.0 as usize] = Part {
             epoch,
             known: true,
             assigned: true,
             until,
             resume: if by_watermark { resume.progress.clone() } else { Progress::default() },
+            since: now,
             unclean: resume.unclean,
             suspects: if resume.unclean && by_watermark { self.config.messages } else { 0 },
             horizon: if resume.unclean && by_watermark { horizon } else { None },
@@ -274,9 +280,11 @@ impl Engine {
                     self.refuse(p, meta, End::Duplicate, out);
                     return;
                 }
-                let (attempts, deaths) = part.mark(meta.position);
-                entry.attempts = entry.attempts.max(attempts);
-                entry.deaths = entry.deaths.max(deaths);
+                if let Some(mark) = part.mark(meta.position) {
+                    entry.attempts = entry.attempts.max(mark.attempts);
+                    entry.deaths = entry.deaths.max(mark.deaths);
+                    entry.due = entry.due.max(part.since.after(mark.due_in));
+                }
             }
         }
         if part.unclean {

@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use convoke_core::broker::{Progress, Settle};
+use convoke_core::broker::{Mark, Progress, Settle};
 use convoke_core::{Epoch, PartId, Position};
 use convoke_engine::*;
 
@@ -77,7 +77,7 @@ fn what_the_last_owner_had_done_is_not_repeated() {
     let mut bench = Bench::new(watermark());
     let mut progress = Progress::default();
     progress.done = vec![(Position::Offset(11), Position::Offset(12)), (Position::Offset(30), Position::Offset(31))];
-    progress.marks = vec![(Position::Offset(10), 2, 0), (Position::Offset(33), 1, 0)];
+    progress.marks = vec![Mark::new(Position::Offset(10), 2, 0), Mark::new(Position::Offset(33), 1, 0)];
     bench.assign_with(0, 1, None, false, progress);
     let (s, out) = bench.deliver(&[free(10), free(11), free(12), free(13)]);
     assert_eq!(freed(&out), [(s[1], End::Duplicate), (s[2], End::Duplicate)]);

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use convoke_core::broker::{Capabilities, Fault};
+use convoke_core::broker::{Capabilities, Fault, SettleBy};
 use convoke_runtime::AppHandle;
 use tokio::time::Instant;
 
@@ -13,6 +13,9 @@ use crate::stop::{CaseResult, Stop};
 use crate::story::Story;
 use crate::tap::Wire;
 use crate::{Foreign, Harness, Time};
+
+/// How often the runtime commits positions.
+const COMMIT_EVERY: Duration = Duration::from_millis(200);
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -128,6 +131,17 @@ impl Lab {
         let capabilities = connection.capabilities().clone();
         connection.close(self.ms(1000)).await;
         Ok(capabilities)
+    }
+
+    /// How many messages may be done and come again all the same after a death or a cut, where `at_once` handlers ran that take
+    /// `takes` each: those that ran; and where positions are committed, also what was finished since the last commit.
+    pub(crate) async fn may_repeat(&self, at_once: usize, takes: Duration) -> Result<usize, Stop> {
+        if self.capabilities().await?.settle == SettleBy::Message {
+            return Ok(at_once);
+        }
+        // One more than fits, since the commit and its answer take their time too.
+        let each = COMMIT_EVERY.as_nanos().div_ceil(takes.as_nanos().max(1)) + 1;
+        Ok(at_once * (1 + usize::try_from(each).unwrap_or(usize::MAX / at_once / 2)))
     }
 
     /// So many milliseconds, stretched as the harness says. Everything that a case states in time is made with it.

@@ -10,15 +10,19 @@
 //! - every [`Place::Delayed`] has an entry of its due time in `due` (which may hold more);
 //! - no lease of what is in hand ends before `lease_look`.
 
+mod handing;
 mod settle;
+mod watermark;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use convoke_core::broker::Token;
-use convoke_core::{Epoch, Incoming, PartId, Position};
+use convoke_core::Incoming;
 
+pub(crate) use self::handing::Handing;
+use self::watermark::Committed;
+pub(crate) use self::watermark::Refused;
 use crate::clock::{self, Moment, NEVER};
 use crate::log::{Log, Stored};
 
@@ -79,32 +83,6 @@ enum Place {
     Delayed,
 }
 
-/// What is the same for all deliveries of a batch.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Handing {
-    pub(crate) part: PartId,
-    pub(crate) partition: u32,
-    pub(crate) epoch: Epoch,
-    pub(crate) now: Moment,
-    pub(crate) lease: Duration,
-    /// Nothing is handed out for the first time from here on.
-    pub(crate) end: u64,
-}
-
-impl Handing {
-    fn incoming(&self, stored: &Stored, offset: u64) -> Incoming {
-        let position = Position::Offset(offset);
-        let token = Token::new(self.part, self.epoch, position);
-        let mut incoming = Incoming::new(stored.message.clone(), self.partition, position, token);
-        incoming.published_at = Some(clock::time_of(stored.wall));
-        incoming
-    }
-
-    fn until(&self) -> Moment {
-        clock::after(self.now, self.lease)
-    }
-}
-
 /// How far a group is in one partition.
 #[derive(Debug)]
 pub(crate) struct Cursor {
@@ -117,11 +95,15 @@ pub(crate) struct Cursor {
     delayed: usize,
     due: BinaryHeap<Reverse<(Moment, u64)>>,
     lease_look: Moment,
+    /// How many deliveries there were.
+    tags: u64,
+    /// By watermark: what was committed. Then nothing is in hand, and nothing comes again within an epoch.
+    committed: Option<Committed>,
 }
 
 impl Cursor {
     /// A group that has read nothing and begins at `next`.
-    pub(crate) fn new(next: u64) -> Self {
+    pub(crate) fn new(next: u64, by_watermark: bool) -> Self {
         Self {
             next,
             hand: VecDeque::new(),
@@ -132,6 +114,8 @@ impl Cursor {
             delayed: 0,
             due: BinaryHeap::new(),
             lease_look: NEVER,
+            tags: 0,
+            committed: by_watermark.then(|| Committed::new(next)),
         }
     }
 
@@ -142,17 +126,26 @@ impl Cursor {
 
     /// The lowest offset that is not settled.
     pub(crate) fn low(&self) -> u64 {
+        if let Some(committed) = &self.committed {
+            return committed.upto;
+        }
         let again = self.again.first_key_value().map_or(self.next, |(offset, _)| *offset);
         again.min(self.base())
     }
 
     /// How many messages were handed out and are neither settled nor delayed.
     pub(crate) fn unsettled(&self) -> u64 {
+        if let Some(committed) = &self.committed {
+            return committed.undone(self.next);
+        }
         (self.live + self.again.len() - self.delayed) as u64
     }
 
     /// How many messages are in the owner's hands.
     pub(crate) fn in_hand(&self) -> u64 {
+        if self.committed.is_some() {
+            return self.unsettled();
+        }
         (self.live + self.again_in_hand) as u64
     }
 
@@ -172,6 +165,16 @@ impl Cursor {
         due.min(if self.live + self.again_in_hand == 0 { NEVER } else { self.lease_look })
     }
 
+    /// When the first lease of what is in hand is over; never, if nothing is.
+    pub(crate) fn lease_end(&self) -> Moment {
+        let hand = self.hand.iter().map(|slot| slot.until).filter(|until| *until != 0);
+        let again = self.again.values().filter_map(|entry| match entry.place {
+            Place::Hand(until) => Some(until),
+            _ => None,
+        });
+        hand.chain(again).min().unwrap_or(NEVER)
+    }
+
     /// When the oldest message that is not settled was appended.
     pub(crate) fn oldest(&self, log: &Log) -> Option<Moment> {
         let kept = self.again.values().filter_map(|entry| entry.kept.as_ref()).map(|stored| stored.at).min();
@@ -188,6 +191,9 @@ impl Cursor {
     pub(crate) fn skip_to(&mut self, start: u64) {
         self.empty_hand();
         self.next = start;
+        if let Some(committed) = &mut self.committed {
+            *committed = Committed::new(start);
+        }
     }
 
     /// Hands out what credit allows: first what is to be handed out again, then what is new, each ascending. The next `repeat`
@@ -211,8 +217,17 @@ impl Cursor {
                 break;
             }
             let offset = self.next;
-            out.push(with.incoming(stored, offset));
+            self.tags += 1;
+            out.push(with.incoming(stored, offset, self.tags));
             credit.spend(stored);
+            if self.committed.is_some() {
+                self.next += 1;
+                if *repeat > 0 {
+                    *repeat -= 1;
+                    out.push(with.incoming(stored, offset, self.tags));
+                }
+                continue;
+            }
             self.hand.push_back(Slot { until, deaths: 0 });
             self.live += 1;
             self.next += 1;
@@ -238,7 +253,8 @@ impl Cursor {
         let until = with.until();
         entry.place = Place::Hand(until);
         entry.deliveries = entry.deliveries.saturating_add(1);
-        let mut incoming = with.incoming(stored, offset);
+        self.tags += 1;
+        let mut incoming = with.incoming(stored, offset, self.tags);
         incoming.deliveries = entry.deliveries;
         incoming.attempts = entry.attempts;
         incoming.deaths = entry.deaths;
@@ -318,6 +334,10 @@ impl Cursor {
 
     /// Gives back everything that is in hand: its owner is gone.
     pub(crate) fn give_back(&mut self) {
+        if let Some(committed) = &self.committed {
+            self.next = committed.upto;
+            return;
+        }
         self.empty_hand();
         for (offset, entry) in &mut self.again {
             match entry.place {
@@ -335,6 +355,9 @@ impl Cursor {
 
     /// Keeps a message that the log is about to discard, if it was handed out and is not settled.
     pub(crate) fn keep(&mut self, offset: u64, stored: &Stored) {
+        if self.committed.is_some() {
+            return;
+        }
         if offset >= self.base() && offset < self.next {
             self.empty_hand();
         }
@@ -346,20 +369,21 @@ impl Cursor {
 
 #[cfg(test)]
 mod tests {
-    use convoke_core::Message;
     use convoke_core::broker::Settle;
+    use convoke_core::{Epoch, Message, PartId};
 
     use super::*;
     use crate::log::TopicLog;
+    use crate::options::Positions;
 
     #[test]
     fn one_slow_message_keeps_no_slots_behind_it() {
         let mut topic = TopicLog::new("t".into(), 1);
-        let (mut cursor, mut credit) = (Cursor::new(0), Credit::default());
+        let (mut cursor, mut credit) = (Cursor::new(0, false), Credit::default());
         credit.add(u32::MAX, u64::MAX);
         let lease = Duration::from_secs(30);
         let (part, epoch) = (PartId(0), Epoch(1));
-        let with = Handing { part, partition: 0, epoch, now: 1, lease, end: u64::MAX };
+        let with = Handing { part, partition: 0, epoch, now: 1, lease, positions: Positions::Offset, text: false, end: u64::MAX };
         for offset in 0..10_000 {
             topic.append(0, Message::builder("t").build(), 0, 1, 1);
             assert_eq!(cursor.take(&topic.parts[0], with, &mut credit, &mut 0).len(), 1);

@@ -20,6 +20,11 @@ pub struct Capabilities {
     pub attempts: AttemptsKept,
     /// Whether there is a durable place for the marks of messages that are tried alone.
     pub marks: bool,
+    /// By watermark: how many characters the text of a commit may have ([`Progress::encode`](super::Progress::encode)), if there is
+    /// a limit.
+    pub progress: Option<usize>,
+    /// Whether a message keeps its position when it is delivered again.
+    pub stable_positions: bool,
     /// Whether a delivery expires, and what can be done about it.
     pub lease: LeaseKind,
     /// What credit is counted in.
@@ -60,6 +65,8 @@ impl Capabilities {
             publish_delay: PublishDelay::None,
             attempts: AttemptsKept::AtLeast,
             marks: false,
+            progress: None,
+            stable_positions: true,
             lease: LeaseKind::None,
             credit: Credit::Messages,
             durability: Durability::Accepted,

@@ -25,6 +25,7 @@
 mod capabilities;
 mod factory;
 mod faults;
+mod progress;
 mod subscription;
 mod topology;
 
@@ -37,8 +38,9 @@ pub use capabilities::{
 };
 pub use factory::{BrokerConfig, BrokerFactory, BrokerUrl, OpenBroker};
 pub use faults::{Fault, Faults};
+pub use progress::{Mark, Progress, Saved};
 pub use subscription::{
-    Commit, Deliveries, Progress, Resume, Settle, Settled, Settlement, Start, SubscribeSpec, Subscription, SubscriptionControl,
+    Commit, Deliveries, Resume, Settle, Settled, Settlement, Start, SubscribeSpec, Subscription, SubscriptionControl,
     SubscriptionEvent, Token,
 };
 pub use topology::{EnsureMode, EnsureReport, GroupSpec, TopicSpec, Topology};

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_core::Stream;
 
+use super::Progress;
 use crate::delivery::Incoming;
 use crate::error::Error;
 use crate::message::Topic;
@@ -175,16 +176,6 @@ pub struct Resume {
     pub unclean: bool,
     /// By watermark only: what the last commit said.
     pub progress: Progress,
-}
-
-/// What a commit says beside the position: by watermark only.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Progress {
-    /// What is done above the committed position: ranges, first and last included, ascending and apart.
-    pub done: Vec<(Position, Position)>,
-    /// Attempts that failed, and deaths, of messages that are not done: ascending by position.
-    pub marks: Vec<(Position, u32, u32)>,
 }
 
 /// Says which delivery is to be settled.

@@ -44,6 +44,7 @@ pub fn config() -> Config {
         bytes: 1 << 20,
         backlog: 32,
         ahead: 32,
+        progress: None,
         commit_every: ms(200),
         in_process: ms(5000),
         probe: (ms(100), ms(1000)),
@@ -186,9 +187,9 @@ impl Bench {
             Position::Offset(n) => n,
             _ => u64::MAX,
         };
-        let commit = self.engine.commit(PartId(0)).expect("something was delivered");
+        let commit = self.engine.commit(Time(self.now), PartId(0)).expect("something was delivered");
         let done = commit.progress.done.iter().map(|range| (number(range.0), number(range.1))).collect();
-        let marks = commit.progress.marks.iter().map(|mark| (number(mark.0), mark.1, mark.2)).collect();
+        let marks = commit.progress.marks.iter().map(|mark| (number(mark.position), mark.attempts, mark.deaths)).collect();
         (number(commit.upto), done, marks)
     }
 }

@@ -190,6 +190,7 @@ fn config(subscription: &PlannedSubscription, capabilities: &Capabilities, setti
         bytes: settings.bytes.max(1),
         backlog: (settings.messages / 4).max(1),
         ahead: settings.messages.saturating_mul(8).max(1024),
+        progress: capabilities.progress,
         commit_every: Duration::from_millis(200),
         in_process: Duration::from_secs(5),
         probe: (Duration::from_secs(1), Duration::from_secs(30)),

@@ -280,16 +280,16 @@ impl Core {
     }
 
     /// Carries the outputs out as far as that needs no waiting; the rest goes into `todo`.
-    pub(crate) fn carry_out(&mut self, todo: &mut Todo) {
+    pub(crate) fn carry_out(&mut self, now: Time, todo: &mut Todo) {
         let mut outs = std::mem::take(&mut self.outs);
         for out in outs.drain(..) {
-            self.carry_out_one(out, todo);
+            self.carry_out_one(now, out, todo);
         }
         // Nothing above steps the engine, so nothing was added meanwhile.
         self.outs = outs;
     }
 
-    fn carry_out_one(&mut self, out: Out, todo: &mut Todo) {
+    fn carry_out_one(&mut self, now: Time, out: Out, todo: &mut Todo) {
         match out {
             Out::Start { slot, route, attempt, .. } => {
                 let Some(body) = self.bodies.get_mut(slot) else { return };
@@ -329,7 +329,7 @@ impl Core {
                 let Some(incoming) = self.bodies.get(slot).and_then(|body| body.incoming.as_ref()) else { return };
                 todo.settles.push((slot, Settlement::new(incoming.token.clone(), settle)));
             }
-            Out::Commit { part, .. } => todo.commits.extend(self.engine.commit(part)),
+            Out::Commit { part, .. } => todo.commits.extend(self.engine.commit(now, part)),
             Out::Grant { part, epoch, messages, bytes } => {
                 if let Some(control) = &self.control {
                     control.grant(part, epoch, messages, bytes);

@@ -225,7 +225,7 @@ impl Driver {
                 if core.outs.is_empty() {
                     break;
                 }
-                core.carry_out(&mut self.todo);
+                core.carry_out(now, &mut self.todo);
             }
             any = true;
             for call in std::mem::take(&mut self.todo.cancels) {

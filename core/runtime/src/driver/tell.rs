@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use convoke_core::Incoming;
-use convoke_engine::{End, Note, RouteId, Slot};
+use convoke_engine::{Cap, End, Note, RouteId, Slot};
 
 use super::Core;
 use super::bodies::Said as BodySaid;
@@ -46,7 +46,16 @@ impl Core {
                 tracing::warn!(handler = handler(route), "paused: the handler says that what it depends on is unavailable");
             }
             Note::Restored { route } => tracing::info!(handler = handler(route), "resumed: the handler works again"),
-            Note::Full { part, cap } => tracing::debug!(part = part.0, ?cap, "the intake of a partition waits at a cap"),
+            Note::Full { part, cap: cap @ Cap::Backlog } => {
+                tracing::debug!(part = part.0, ?cap, "the intake of a partition waits at a cap")
+            }
+            Note::Full { part, cap } => {
+                tracing::warn!(
+                    part = part.0,
+                    ?cap,
+                    "the intake of a partition waits: too much is done above a message that is not"
+                );
+            }
             Note::Stuck { slot } => {
                 let incoming = self.bodies.get(slot).and_then(|body| body.incoming.as_ref());
                 if let Some(incoming) = incoming {

@@ -39,7 +39,8 @@ pub(super) async fn d03_after_a_cut_work_goes_on_by_itself_and_readiness_tells(l
     app.settled().await?;
     lab.calls().each_done(0..41)?;
     let repeats = lab.calls().done().len() - 41;
-    check!(repeats <= 4, "{repeats} were done again, and 4 were in flight");
+    let bound = lab.may_repeat(4, lab.ms(100)).await?;
+    check!(repeats <= bound, "{repeats} were done again, and 4 were in flight: more than {bound}");
     let green = app.handle().status().await;
     check!(green.ready && green.handlers[0].connection_failures == 0, "not green again: {green:#?}");
     app.drain().await?;

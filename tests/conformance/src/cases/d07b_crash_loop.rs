@@ -2,10 +2,21 @@
 
 use std::future::pending;
 
+use convoke_core::broker::SettleBy;
+
 use crate::act::{Act, Call, on};
 use crate::lab::Lab;
 use crate::note::Note;
 use crate::stop::{CaseResult, Stop, check, check_eq};
+
+/// Marks have a place of their own, or go with the commits.
+async fn keeps_marks(lab: &Lab) -> CaseResult {
+    let capabilities = lab.capabilities().await?;
+    if capabilities.marks || capabilities.settle == SettleBy::Watermark {
+        return Ok(());
+    }
+    Err(Stop::lacking("the broker declares that it has no place for the marks of a death"))
+}
 
 /// The process is killed as soon as it holds the bomb.
 fn work(lab: &Lab, topic: &'static str) -> Act {
@@ -20,9 +31,7 @@ fn work(lab: &Lab, topic: &'static str) -> Act {
 }
 
 pub(super) async fn d07b_a_message_that_kills_its_process_is_given_up_and_takes_no_others(lab: Lab) -> CaseResult {
-    if !lab.capabilities().await?.marks {
-        return Err(Stop::lacking("the broker declares that it has no place for the marks of a death"));
-    }
+    keeps_marks(&lab).await?;
     let topic = lab.topic("in");
     let mut notes: Vec<_> = (0..40).map(|number| Note::new(format!("k{}", number % 10), number)).collect();
     notes.insert(10, Note::new("bomb", 99));
@@ -55,9 +64,7 @@ pub(super) async fn d07b_a_message_that_kills_its_process_is_given_up_and_takes_
 }
 
 pub(super) async fn d07b_what_was_in_flight_at_a_death_is_tried_alone_once(lab: Lab) -> CaseResult {
-    if !lab.capabilities().await?.marks {
-        return Err(Stop::lacking("the broker declares that it has no place for the marks of a death"));
-    }
+    keeps_marks(&lab).await?;
     let topic = lab.topic("in");
     let takes = lab.ms(200);
     let work = on("work", topic).concurrency(4).does(move |_| tokio::time::sleep(takes));

@@ -13,6 +13,8 @@ pub(super) async fn d17_a_slow_handler_blocks_no_other(lab: Lab) -> CaseResult {
     // Another handler of the same topic, and another of the same group.
     let (beside, within) = (on("beside", topic), on("within", other).group(group));
     let app = lab.process("a").with(slow().group(group)).with(beside).with(within).start().await?;
+    // Where everybody gives everything back when somebody joins, nobody runs yet who would have to finish first.
+    lab.wait(lab.ms(1000)).await;
     for _ in 0..2 {
         // More than the slow one may have in flight.
         app.publish(topic, &notes(500, 100)).await?;

@@ -17,12 +17,12 @@ impl Oracle {
         }
     }
 
-    pub(super) fn assigned(&mut self, p: usize, epoch: u64, until: Option<Time>, resume: &Resume, stats: &mut Stats) {
+    pub(super) fn assigned(&mut self, now: Time, p: usize, epoch: u64, until: Option<Time>, resume: &Resume, stats: &mut Stats) {
         if self.shares[p].ours {
             self.lose_all(p, stats);
         }
         let horizon = resume.progress.done.last().map(|range| offset(range.1));
-        let horizon = horizon.max(resume.progress.marks.last().map(|mark| offset(mark.0)));
+        let horizon = horizon.max(resume.progress.marks.last().map(|mark| offset(mark.position)));
         self.shares[p] = Share {
             epoch,
             ours: true,
@@ -31,11 +31,12 @@ impl Oracle {
             suspects: self.config.messages,
             horizon,
             resume: resume.progress.clone(),
+            since: now,
             ..Share::default()
         };
     }
 
-    pub(super) fn delivered(&mut self, now: Time, p: usize, epoch: u64, meta: Meta) {
+    pub(super) fn delivered(&mut self, now: Time, p: usize, epoch: u64, mut meta: Meta) {
         let index = meta.slot.index as usize;
         while self.slots.len() <= index {
             self.slots.push(None);
@@ -60,9 +61,12 @@ impl Oracle {
                 let below = passed && share.delivered.iter().find(|entry| !*entry.1).is_none_or(|undone| position < *undone.0);
                 repeat = done || below || share.delivered.contains_key(&position);
                 share.delivered.entry(position).or_insert(done || below);
-                if let Some(mark) = share.resume.marks.iter().find(|mark| offset(mark.0) == position) {
-                    attempts = attempts.max(mark.1);
-                    deaths = deaths.max(mark.2);
+                if let Some(mark) = share.resume.marks.iter().find(|mark| offset(mark.position) == position) {
+                    attempts = attempts.max(mark.attempts);
+                    deaths = deaths.max(mark.deaths);
+                    if !mark.due_in.is_zero() {
+                        meta.due = meta.due.max(Some(share.since.after(mark.due_in)));
+                    }
                 }
                 if share.unclean && !repeat {
                     suspect = share.suspects > 0 || share.horizon.is_some_and(|horizon| position <= horizon);

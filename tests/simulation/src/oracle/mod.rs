@@ -117,7 +117,7 @@ impl Oracle {
     /// Takes note of an input.
     pub fn input(&mut self, now: Time, input: &In<'_>, stats: &mut Stats) {
         match *input {
-            In::Assigned { part, epoch, until, resume } => self.assigned(part.0 as usize, epoch.0, until, resume, stats),
+            In::Assigned { part, epoch, until, resume } => self.assigned(now, part.0 as usize, epoch.0, until, resume, stats),
             In::Renewed { part, epoch, until } => self.renewed(now, part.0 as usize, epoch.0, until, stats),
             In::Delivered { part, epoch, metas } => {
                 for meta in metas {

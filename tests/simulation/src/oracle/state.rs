@@ -61,6 +61,7 @@ pub(super) struct Share {
     pub(super) suspects: u32,
     pub(super) horizon: Option<u64>,
     pub(super) resume: Progress,
+    pub(super) since: Time,
     /// By watermark: what was delivered, and whether it is done.
     pub(super) delivered: BTreeMap<u64, bool>,
     pub(super) held: i64,

@@ -42,7 +42,7 @@ impl Oracle {
         }
         ensure!(8, commit.progress.done.windows(2).all(|two| two[0].1 < two[1].0), "ranges are not apart in {commit:?}");
         let mut marks: BTreeMap<u64, (u32, u32)> =
-            commit.progress.marks.iter().map(|mark| (offset(mark.0), (mark.1, mark.2))).collect();
+            commit.progress.marks.iter().map(|mark| (offset(mark.position), (mark.attempts, mark.deaths))).collect();
         for (i, held) in self.slots.iter().enumerate() {
             let Some(held) = held else { continue };
             let position = offset(held.meta.position);

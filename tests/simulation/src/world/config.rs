@@ -25,6 +25,7 @@ pub(super) fn config(rng: &mut Rng) -> Config {
         bytes: rng.pick(&[100, 500, 100_000]),
         backlog: rng.pick(&[1, 2, 3, 8, 64]),
         ahead: rng.pick(&[1, 2, 8]),
+        progress: None,
         commit_every: ms(rng.pick(&[0, 5, 50])),
         in_process: ms(rng.pick(&[0, 0, 5, 1000])),
         probe: (ms(20), ms(100)),

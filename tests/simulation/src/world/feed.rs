@@ -2,7 +2,7 @@
 
 use convoke_core::PartId;
 use convoke_core::broker::Commit;
-use convoke_engine::{Engine, In, Out, Verdict};
+use convoke_engine::{Engine, In, Out, Time, Verdict};
 
 use super::{Lived, PARTS, World};
 use crate::{Reached, Sabotage, Violation};
@@ -103,7 +103,7 @@ impl World {
             self.trace.extend(out.iter().map(|out| format!("{:>16}{out:?}", "")));
         }
         let engine = &self.engine;
-        let commit = |part| said(engine, self.sabotage, part);
+        let commit = |part| said(engine, self.now, self.sabotage, part);
         self.oracle.outputs(self.now, &out, &|slot| engine.batch(slot).to_vec(), &commit, &mut self.stats)?;
         self.gathered.append(&mut out);
         Ok(())
@@ -112,7 +112,7 @@ impl World {
     /// The step is over: the driver carries out what came of it.
     fn end_step(&mut self) -> Lived {
         let engine = &self.engine;
-        let commit = |part| said(engine, self.sabotage, part);
+        let commit = |part| said(engine, self.now, self.sabotage, part);
         self.oracle.end_of_step(self.now, &commit)?;
         let out = std::mem::take(&mut self.gathered);
         let commits = if out.iter().any(|out| matches!(out, Out::Commit { .. })) {
@@ -130,8 +130,8 @@ impl World {
 }
 
 /// What a commit of the partition says, or what a planted fault makes of it.
-fn said(engine: &Engine, sabotage: Option<Sabotage>, part: u32) -> Option<Commit> {
-    let mut commit = engine.commit(PartId(part))?;
+fn said(engine: &Engine, now: Time, sabotage: Option<Sabotage>, part: u32) -> Option<Commit> {
+    let mut commit = engine.commit(now, PartId(part))?;
     if sabotage == Some(Sabotage::CommitPastGap)
         && let Some(range) = commit.progress.done.last()
     {
