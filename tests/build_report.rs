@@ -157,8 +157,7 @@ async fn everything_that_is_wrong_is_reported_at_once_with_its_place() {
 
 #[tokio::test]
 async fn what_does_not_work_yet_is_refused_and_never_ignored() {
-    let cases: [(&str, Set); 7] = [
-        ("several topics", |options| options.topics = &["a", "b"]),
+    let cases: [(&str, Set); 6] = [
         ("`build.{region}`; topics with a parameter", |options| options.topics = &["build.{region}"]),
         ("`build.*`; topics with a parameter and patterns", |options| options.topics = &["build.*"]),
         ("`broadcast`", |options| options.broadcast = true),
@@ -177,7 +176,7 @@ async fn what_does_not_work_yet_is_refused_and_never_ignored() {
 
 #[tokio::test]
 async fn options_that_would_lose_or_stop_messages_are_refused() {
-    let cases: [(Describe, Set, &[&str]); 4] = [
+    let cases: [(Describe, Set, &[&str]); 6] = [
         (batches, |options| options.batch = Some(BatchOptions::new(0, ms(1))), &["a batch of 0"]),
         (asks, |options| options.batch = Some(BatchOptions::new(5, ms(1))), &["has `batch(…)`", "a single message"]),
         (
@@ -186,6 +185,12 @@ async fn options_that_would_lose_or_stop_messages_are_refused() {
             &["has `batch(…)`", "a single message"],
         ),
         (asks, |options| options.dead_letter = Some("build.asks"), &["dead letters to `build.asks`, which it reads"]),
+        (
+            asks,
+            |options| (options.topics, options.dead_letter) = (&["build.eu", "build.us"], Some("build.us")),
+            &["dead letters to `build.us`, which it reads"],
+        ),
+        (asks, |options| options.topics = &["build.eu", "build.us", "build.eu"], &["names the topic `build.eu` twice"]),
     ];
     for (describe, set, parts) in cases {
         let problems = report(app().register(by_hand("odd", describe, set)).only(["odd"])).await;
@@ -217,6 +222,28 @@ async fn handlers_of_one_event_in_a_group_are_told_apart_by_one_header_or_refuse
     }
     let rest = app().register(matching("rest", None)).register(matching("others", None)).only(["rest", "others"]);
     says(&report(rest).await, &["`rest` (by_hand.rs:1) and `others`", "or let them `match(…)` on a header"]);
+}
+
+#[tokio::test]
+async fn a_handler_of_several_topics_shares_each_with_its_group_or_is_refused() {
+    let reading =
+        |name, describe, topics| by_hand(name, describe, |options| (options.group, options.topics) = (Some("shared"), topics));
+    let answers: Describe = |signature| signature.inputs.push(Answer::DEF);
+    let fine =
+        app().register(reading("wide", asks, &["build.eu", "build.us"])).register(reading("narrow", answers, &["build.us"]));
+    let ready = fine.register(reading("other", asks, &["build.asia"])).only(["wide", "narrow", "other"]).build().await.unwrap();
+    assert!(ready.table().contains("build.eu, build.us  build.asks v1"), "{}", ready.table());
+    let topology = ready.topology();
+    let read: Vec<_> = topology.groups.iter().filter(|group| group.name == "shared").map(|group| group.topics.len()).collect();
+    assert_eq!(read, [1, 2, 1, 2], "what is connected is one subscription: {:?}", topology.groups);
+    for dead in ["build.eu.shared.dead", "build.us.shared.dead"] {
+        assert!(topology.topics.iter().any(|topic| topic.name.as_str() == dead), "{dead}");
+    }
+
+    let clash = app().register(reading("wide", asks, &["build.eu", "build.us"])).register(reading("narrow", asks, &["build.us"]));
+    let problems = report(clash.only(["wide", "narrow"])).await;
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    says(&problems, &["`wide` (by_hand.rs:1)", "`narrow` (by_hand.rs:1)", "the same events of `build.us` in the group `shared`"]);
 }
 
 #[tokio::test]

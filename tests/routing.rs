@@ -2,8 +2,12 @@
 
 mod support;
 
-use convoke::UnknownEvents;
+use std::sync::Arc;
+
+use convoke::broker::{Broker, EnsureMode, TopicSpec, Topology};
+use convoke::memory::MemoryBroker;
 use convoke::prelude::*;
+use convoke::{ErrorKind, UnknownEvents};
 use serde::{Deserialize, Serialize};
 use support::{Journal, header, ms, status, stored};
 
@@ -38,6 +42,25 @@ async fn us(orders: Order, State(seen): State<Seen>) -> Result<(), BoxError> {
 #[handler(name = "any", group = "regions")]
 async fn any(order: Order, State(seen): State<Seen>) {
     seen.note(("any", order.number));
+}
+
+#[handler(name = "world", group = "world", topics("routing.eu", "routing.us"))]
+async fn world(order: Order, meta: Meta<'_>, State(seen): State<Seen>) -> Result<(), BoxError> {
+    tokio::time::sleep(ms(5)).await;
+    seen.note((if meta.topic().as_str() == "routing.eu" { "eu" } else { "us" }, order.number));
+    if order.number == 13 { Err("unlucky".into()) } else { Ok(()) }
+}
+
+#[event(topic = "routing.us", name = "routing.refunds", key = customer)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Refund {
+    customer: String,
+    number: u64,
+}
+
+#[handler(name = "refund", group = "world")]
+async fn refund(refund: Refund, State(seen): State<Seen>) {
+    seen.note(("refund", refund.number));
 }
 
 async fn start(handlers: &[&str], configure: impl FnOnce(App) -> App) -> (TestApp, Seen) {
@@ -122,4 +145,69 @@ async fn a_dead_letter_is_that_of_the_handler_that_matched() {
     let letters = app.dead_letters("us");
     assert_eq!((letters.len(), letters[0].topic().as_str()), (1, "routing.orders.regions.dead"));
     assert_eq!(header(&letters[0], "region"), Some("us"), "it would match again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_reads_several_topics_in_one_order_and_is_told_which() {
+    let (app, seen) = start(&["world"], |app| app).await;
+    for number in 0..10 {
+        let topic = if number % 2 == 0 { "routing.eu" } else { "routing.us" };
+        app.publish(&Order::of("ada", number)).topic(topic).await.unwrap();
+        app.publish(&Order::of("bob", 100 + number)).topic(topic).await.unwrap();
+    }
+    app.settled().await;
+    let of = |customer: u64| seen.all().into_iter().filter(move |(_, (_, number))| number / 100 == customer);
+    assert!(of(0).all(|(_, (topic, number))| (topic == "eu") == (number % 2 == 0)), "{:?}", seen.items());
+    for customer in [0, 1] {
+        let times: Vec<_> = of(customer).map(|(at, _)| at).collect();
+        assert_eq!(times.len(), 10, "{}", app.story());
+        assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "one after the other, whatever the topic: {times:?}");
+    }
+    let times = seen.times();
+    assert_eq!(times.last().unwrap().as_millis(), 50, "of different keys at the same time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_letters_of_several_topics_go_to_the_place_of_their_own_topic() {
+    let (app, seen) = start(&["world"], |app| app).await;
+    app.publish(&Order::of("ada", 13)).topic("routing.us").await.unwrap();
+    app.publish_message(Message::builder("routing.eu").payload("?").build()).await.unwrap();
+    app.settled().await;
+    assert_eq!(seen.len(), 5, "tried again, within the order");
+    for (topic, attempts) in [("routing.us", "5"), ("routing.eu", "0")] {
+        let letters = stored(&app, &format!("{topic}.world.dead"));
+        assert_eq!(letters.len(), 1, "{topic}: {}", app.story());
+        assert_eq!(header(&letters[0], "convoke-dead-topic"), Some(topic));
+        assert_eq!(header(&letters[0], "convoke-dead-attempts"), Some(attempts));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn handlers_of_a_group_share_the_topics_that_one_of_them_reads_beside_others() {
+    let (app, seen) = start(&["world", "refund"], |app| app).await;
+    app.publish(&Order::of("ada", 1)).topic("routing.us").await.unwrap();
+    app.publish(&Refund { customer: "ada".to_owned(), number: 2 }).await.unwrap();
+    app.publish(&Order::of("ada", 3)).topic("routing.eu").await.unwrap();
+    app.publish(&Refund { customer: "ada".to_owned(), number: 4 }).topic("routing.eu").await.unwrap();
+    app.settled().await;
+    assert_eq!(sorted(&seen), [("eu", 3), ("refund", 2), ("us", 1)], "{}", app.story());
+    assert_eq!(status(&app, "world").await.skipped, 1, "nobody reads refunds from there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn topics_that_share_an_order_have_equal_numbers_of_partitions() {
+    let broker = MemoryBroker::new();
+    let mut topology = Topology::default();
+    let mut spec = TopicSpec::new("routing.us");
+    spec.partitions = Some(3);
+    topology.topics.push(spec);
+    broker.ensure(&topology, EnsureMode::Create).await.unwrap();
+    let app = App::new("routing").state(Seen::new()).only(["world"]).quiet().broker(Arc::new(broker));
+    let error = app.start().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    let text = error.to_string();
+    assert!(
+        text.contains("the group `world` keeps keys in order over `routing.us` with 3 partitions and `routing.eu`"),
+        "{text}"
+    );
 }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::deploy::Names;
 use super::handle::{AppHandle, Bound, Inner};
-use super::plan::{Plan, PlannedRoute, PlannedSubscription};
+use super::plan::{self, Plan, PlannedRoute, PlannedSubscription};
 use super::topology::place;
 use super::{App, Scope, Settings};
 use crate::driver::{Core, Counters, Driver, Remote, RouteRunner};
@@ -48,6 +48,7 @@ impl ReadyApp {
     /// What the broker says while topics and groups are made.
     pub async fn start(self) -> Result<AppHandle, Error> {
         let report = self.broker.ensure(&self.topics_and_groups(), EnsureMode::Create).await?;
+        plan::check_partitions(&self.plan, &report.partitions)?;
         self.broker.ensure(&self.places(&report.partitions), EnsureMode::Create).await?;
         if self.app.settings.show_table {
             print_table(&self.table);
@@ -130,10 +131,8 @@ fn bind(
             event: route.event,
             wire_type: route.event.map(convoke_core::EventDef::type_name_on_wire).unwrap_or_default(),
             matches: route.handler.options.matches,
-            topic: route.topic.clone(),
-            place: place(&route.topic, &subscription.group),
+            sources: route.sources.clone(),
             ordered: route.ordered,
-            dead: route.dead.clone(),
             timeout: route.options.timeout,
             counters: Arc::new(Counters::default()),
         });

@@ -14,7 +14,7 @@ pub(crate) fn table(app: &str, broker: &str, plan: &Plan) -> String {
         for route in &subscription.routes {
             let event = route.event.map_or_else(|| "(any)".to_owned(), event);
             rows.push([
-                named(route.topic.as_str(), route.written_topic),
+                topics(route),
                 event,
                 named(&subscription.group, &route.written_group),
                 route.handler.name.to_owned(),
@@ -51,6 +51,11 @@ fn event(event: &EventDef) -> String {
     text
 }
 
+fn topics(route: &PlannedRoute) -> String {
+    let names = route.topics().zip(&route.written_topics).map(|(topic, written)| named(topic.as_str(), written));
+    names.collect::<Vec<_>>().join(", ")
+}
+
 /// A name as it is here, and what the program calls it if that is another.
 fn named(here: &str, written: &str) -> String {
     if here == written { here.to_owned() } else { format!("{here} (for {written})") }
@@ -75,7 +80,7 @@ fn options(route: &PlannedRoute) -> String {
     }
     words.extend(timeout.map(|limit| marked(format!("timeout = {limit:?}"), timeout != written.timeout)));
     words.extend(batch.map(|BatchOptions { size, wait, .. }| format!("batch = {size} or {wait:?}")));
-    words.extend(route.dead_configured.then(|| format!("dead_letter = {} (configured)", route.dead)));
+    words.extend(route.dead_configured.then(|| format!("dead_letter = {} (configured)", route.sources[0].dead)));
     words.extend(route.start_configured.map(|start| format!("start = {start} (configured)")));
     words.join(", ")
 }

@@ -35,7 +35,8 @@ impl ReadyApp {
             })
             .collect();
         // Where nothing is kept for nobody, somebody must be there for whom dead letters are kept.
-        let dead = self.plan.subscriptions.iter().flat_map(|subscription| &subscription.routes).map(|route| route.dead.clone());
+        let routes = self.plan.subscriptions.iter().flat_map(|subscription| &subscription.routes);
+        let dead = routes.flat_map(|route| route.sources.iter().map(|source| source.dead.clone()));
         let mut tools = GroupSpec::new(names::REDRIVE_GROUP, dead.collect::<BTreeSet<_>>().into_iter().collect());
         tools.ordered = false;
         topology.groups.push(tools);

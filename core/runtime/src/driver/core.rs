@@ -118,13 +118,15 @@ impl Core {
 
     /// A partition is ours. `false` if no handler reads its topic: then nothing may be taken from it, least of all be acknowledged.
     pub(crate) fn assigned(&mut self, part: PartId, epoch: Epoch, topic: &Topic) -> bool {
-        let reading = self.routes.iter().enumerate().filter(|(_, route)| route.topic == *topic || route.place == *topic);
+        let reads = |route: &RouteRunner| route.sources.iter().any(|source| source.topic == *topic || source.place == *topic);
+        let reading = self.routes.iter().enumerate().filter(|(_, route)| reads(route));
         let mut reading: Vec<usize> = reading.map(|(index, _)| index).collect();
         // Who takes what has a certain header is asked before who takes the rest.
         reading.sort_by_key(|index| self.routes[*index].matches.is_none());
         let reading: Arc<[usize]> = reading.into();
         let read = !reading.is_empty();
-        let origin = reading.first().map(|index| &self.routes[*index].topic).filter(|origin| *origin != topic).cloned();
+        let mut sources = reading.iter().flat_map(|index| &self.routes[*index].sources);
+        let origin = sources.find(|source| source.place == *topic).map(|source| source.topic.clone());
         self.parts.insert(part, PartInfo { epoch, reading, origin });
         read
     }
@@ -413,10 +415,11 @@ impl Core {
             let failure = body.failure.as_deref();
             let context = &route.context;
             let death = Death { reason, attempts, failure, group: &context.group, handler: &context.handler };
-            body.replacement = Some(letter(incoming, &route.dead, &death, self.max_message));
+            let dead = &route.source(incoming.message.topic()).dead;
+            body.replacement = Some(letter(incoming, dead, &death, self.max_message));
             tracing::warn!(
                 handler = &*context.handler, topic = %incoming.message.topic(), partition = incoming.partition,
-                position = %incoming.position, reason = reason.as_str(), attempts, dead = %route.dead,
+                position = %incoming.position, reason = reason.as_str(), attempts, %dead,
                 error = failure.map_or("", |failure| failure.error.as_str()), "a message goes to the dead-letter topic"
             );
         }

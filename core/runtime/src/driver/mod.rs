@@ -43,7 +43,7 @@ pub(crate) use dead::RESERVED;
 use intake::{Intake, REOPEN_MIN};
 pub(crate) use remote::{Command, Remote};
 pub use route::UnknownEvents;
-pub(crate) use route::{Counters, RouteRunner};
+pub(crate) use route::{Counters, RouteRunner, Source};
 use sent::Sent;
 
 /// How often a turn may go round before others get their chance.

@@ -27,14 +27,22 @@ pub(crate) struct RouteRunner {
     pub(crate) wire_type: String,
     /// The header that its messages have.
     pub(crate) matches: Option<HeaderMatch>,
-    pub(crate) topic: Topic,
-    /// The group's own place for messages of this topic that come again.
-    pub(crate) place: Topic,
+    /// What it reads.
+    pub(crate) sources: Vec<Source>,
     pub(crate) ordered: bool,
-    pub(crate) dead: Topic,
     /// How long an attempt may take; the engine keeps it.
     pub(crate) timeout: Option<Duration>,
     pub(crate) counters: Arc<Counters>,
+}
+
+/// A topic that a handler reads, and what its group has beside it.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    pub(crate) topic: Topic,
+    /// The group's own place for messages of this topic that come again.
+    pub(crate) place: Topic,
+    /// Where messages of this topic go that are given up.
+    pub(crate) dead: Topic,
 }
 
 /// What a handler has done so far.
@@ -123,6 +131,12 @@ fn dispatch(routes: &[RouteRunner], reading: &[usize], incoming: &Incoming, unkn
 }
 
 impl RouteRunner {
+    /// What belongs to a message of this topic.
+    pub(crate) fn source(&self, topic: &Topic) -> &Source {
+        // A message that was taken in is of one of them.
+        self.sources.iter().find(|source| source.topic == *topic).unwrap_or(&self.sources[0])
+    }
+
     /// Whether a message with these headers is for this handler, if its event is.
     fn wants(&self, headers: &Headers) -> bool {
         self.matches.is_none_or(|wanted| headers.get(wanted.header).is_some_and(|value| value == wanted.value.as_bytes()))

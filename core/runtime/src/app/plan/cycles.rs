@@ -10,11 +10,11 @@ use super::Plan;
 pub(super) fn cycles(plan: &Plan) -> Vec<String> {
     let routes: Vec<_> = plan.subscriptions.iter().flat_map(|subscription| &subscription.routes).collect();
     let next = |topic: &Topic| -> Vec<Topic> {
-        let reading = routes.iter().filter(|route| route.topic == *topic);
+        let reading = routes.iter().filter(|route| route.reads(topic));
         reading.flat_map(|route| route.outputs.iter().cloned()).collect()
     };
     let mut warnings = Vec::new();
-    for start in routes.iter().map(|route| &route.topic).collect::<BTreeSet<_>>() {
+    for start in routes.iter().flat_map(|route| route.topics()).collect::<BTreeSet<_>>() {
         let mut seen = BTreeSet::new();
         let mut todo = next(start);
         while let Some(topic) = todo.pop() {

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use convoke_core::broker::Start;
-use convoke_core::{HandlerDef, Order, Signature, Topic};
+use convoke_core::{HandlerDef, Order, Signature, Topic, names as topics};
 
-use super::{Given, PlannedRoute, Problems, is_plain};
+use super::{Given, PlannedRoute, Problems, Source, is_plain};
 use crate::app::deploy::HandlerChange;
+use crate::app::topology::place;
 
 /// The longest delay that a retry may hold its key for.
 const MAX_HOLD: Duration = Duration::from_secs(15 * 60);
@@ -35,7 +36,7 @@ pub(super) fn route(
     signature: &Signature,
     problems: &mut Problems,
 ) -> Option<(String, PlannedRoute)> {
-    let Given { app, deployment, names, .. } = given;
+    let Given { app, deployment, names, starts, .. } = given;
     let unchanged = HandlerChange::default();
     let change = deployment.handlers.get(handler.name).map_or(&unchanged, |said| &said.value);
     let options = change.applied(handler.options);
@@ -53,18 +54,25 @@ pub(super) fn route(
             return None;
         }
     };
-    let topic = match (handler.options.topics, event) {
-        ([], Some(event)) => event.topic,
-        ([topic, ..], _) => topic,
+    let written_topics = match (handler.options.topics, event) {
+        ([], Some(event)) => vec![event.topic],
         ([], None) => {
             problems.push(format!("{at} takes `Message`, so it must say what it reads: `#[handler(topic = \"…\")]`"));
             return None;
         }
+        (topics, _) => topics.to_vec(),
     };
-    if !is_plain(topic) {
-        problems
-            .push(format!("{at} reads `{topic}`; topics with a parameter and patterns are not supported yet: name one topic"));
-        return None;
+    for (i, topic) in written_topics.iter().enumerate() {
+        if !is_plain(topic) {
+            problems.push(format!(
+                "{at} reads `{topic}`; topics with a parameter and patterns are not supported yet: name one topic"
+            ));
+            return None;
+        }
+        if written_topics[..i].contains(topic) {
+            problems.push(format!("{at} names the topic `{topic}` twice; name each once"));
+            return None;
+        }
     }
     if signature.batch && handler.options.batch.is_none() {
         problems.push(format!("{at} takes a `Batch`, but does not say how large; add `batch(size = 100, wait = \"50ms\")`"));
@@ -98,23 +106,31 @@ pub(super) fn route(
     }
     let written_group = group_of(app, handler);
     let group = names.group(written_group.clone());
-    let (topic, written_topic) = (names.topic(topic), topic);
     let named = change.dead_letter.as_deref().or(options.dead_letter);
-    let dead = named.map_or_else(|| Topic::from(format!("{topic}.{group}.dead")), |dead| names.topic(dead));
-    if dead == topic {
+    let source = |written: &&str| {
+        let topic = names.topic(written);
+        let dead = named.map_or_else(|| Topic::from(topics::dead_topic(topic.as_str(), &group)), |dead| names.topic(dead));
+        Source { place: place(&topic, &group), topic, dead }
+    };
+    let sources: Vec<Source> = written_topics.iter().map(source).collect();
+    if let Some(back) = sources.iter().find(|source| sources.iter().any(|other| other.topic == source.dead)) {
         problems.push(format!(
-            "{at} sends its dead letters to `{topic}`, which it reads: they would come back for ever; name another"
+            "{at} sends its dead letters to `{}`, which it reads: they would come back for ever; name another",
+            back.dead
         ));
     }
+    let overridden = starts.iter().rev().find(|(name, _)| name == handler.name);
+    let start = overridden.map_or_else(|| handler.options.start.into(), |(_, start)| *start);
+    let start = change.start.unwrap_or(start);
     let route = PlannedRoute {
         handler,
         options,
         written_group,
-        written_topic,
+        written_topics,
         event,
-        topic,
+        sources,
+        start,
         ordered: handler.options.order.map_or(keyed, |order| order == Order::Key),
-        dead,
         dead_configured: change.dead_letter.is_some(),
         start_configured: change.start.map(|start| if start == Start::New { "new" } else { "earliest" }),
         outputs: signature.outputs.iter().map(|event| names.topic(event.topic)).collect(),
@@ -126,11 +142,6 @@ pub(super) fn route(
 pub(super) fn not_yet(handler: &HandlerDef, problems: &mut Problems) {
     let options = &handler.options;
     let asked = [
-        (
-            options.topics.len() > 1,
-            "several topics on one handler",
-            "write one handler for each topic, with a shared `lane` if order matters",
-        ),
         (options.broadcast, "`broadcast`", "give each instance a `group` of its own"),
         (options.transaction, "`transaction`", "make the handler idempotent: what it returns has the same id on every attempt"),
         (options.broker.is_some(), "`broker = …`: several brokers in an application", "run one application for each broker"),

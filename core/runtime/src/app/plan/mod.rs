@@ -5,8 +5,9 @@ mod cycles;
 mod events;
 mod handlers;
 mod shared;
+mod subscriptions;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use convoke_core::broker::Start;
 use convoke_core::{EventDef, HandlerDef, HandlerOptions, Registry, StateMap, Topic};
@@ -19,11 +20,15 @@ pub(crate) use events::is_plain;
 pub(crate) use handlers::group_of;
 use handlers::{check_names, not_yet, route};
 use shared::{check_lanes_apart, check_shared};
+pub(crate) use subscriptions::check_partitions;
 
-/// One subscription: handlers of one group that read one topic, or that share a lane.
+use crate::driver::Source;
+
+/// One subscription: handlers of one group that share topics, or a lane.
 #[derive(Debug)]
 pub(crate) struct PlannedSubscription {
     pub(crate) group: String,
+    pub(crate) lane: Option<&'static str>,
     pub(crate) topics: Vec<Topic>,
     pub(crate) start: Start,
     pub(crate) routes: Vec<PlannedRoute>,
@@ -37,18 +42,29 @@ pub(crate) struct PlannedRoute {
     pub(crate) options: HandlerOptions,
     /// The group as the program names it: what layers go by.
     pub(crate) written_group: String,
-    /// The topic, likewise.
-    pub(crate) written_topic: &'static str,
+    /// The topics, likewise, in the order of `sources`.
+    pub(crate) written_topics: Vec<&'static str>,
     /// `None` for a handler that takes whole messages, whatever they are.
     pub(crate) event: Option<&'static EventDef>,
-    pub(crate) topic: Topic,
+    /// What it reads: one topic or several.
+    pub(crate) sources: Vec<Source>,
+    pub(crate) start: Start,
     pub(crate) ordered: bool,
-    pub(crate) dead: Topic,
     /// Whether the deployment names the dead-letter topic, and where it says that a new group begins.
     pub(crate) dead_configured: bool,
     pub(crate) start_configured: Option<&'static str>,
     /// Where what it returns is published.
     pub(crate) outputs: Vec<Topic>,
+}
+
+impl PlannedRoute {
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &Topic> {
+        self.sources.iter().map(|source| &source.topic)
+    }
+
+    fn reads(&self, topic: &Topic) -> bool {
+        self.topics().any(|other| other == topic)
+    }
 }
 
 /// The whole application.
@@ -79,11 +95,10 @@ pub(crate) struct Given<'a> {
 
 /// Binds handlers to groups and topics. What is wrong is added to `problems`; the plan is then only good for reading.
 pub(crate) fn plan(given: Given<'_>, problems: &mut Problems) -> Plan {
-    let Given { registry, handlers, state, starts, deployment, names, .. } = given;
+    let Given { registry, handlers, state, names, .. } = given;
     let mut plan = Plan::default();
     check_events(&registry.events, names, problems);
     check_names(handlers, problems);
-    let mut subscriptions: BTreeMap<(String, String), PlannedSubscription> = BTreeMap::new();
     for handler in handlers {
         let signature = handler.signature();
         not_yet(handler, problems);
@@ -94,27 +109,13 @@ pub(crate) fn plan(given: Given<'_>, problems: &mut Problems) -> Plan {
             ));
         }
         let Some((group, route)) = route(given, handler, &signature, problems) else { continue };
-        let overridden = starts.iter().rev().find(|(name, _)| name == handler.name);
-        let start = overridden.map_or_else(|| handler.options.start.into(), |(_, start)| *start);
-        let start = deployment.handlers.get(handler.name).and_then(|said| said.value.start).unwrap_or(start);
-        plan.topics.insert(route.topic.clone());
-        plan.topics.insert(route.dead.clone());
+        plan.topics.extend(route.sources.iter().flat_map(|source| [source.topic.clone(), source.dead.clone()]));
         plan.topics.extend(route.outputs.iter().cloned());
-        let place = handler.options.lane.map_or_else(|| format!("topic {}", route.topic), |lane| format!("lane {lane}"));
-        let subscription = subscriptions.entry((group.clone(), place)).or_insert_with(|| PlannedSubscription {
-            group,
-            topics: Vec::new(),
-            start,
-            routes: Vec::new(),
-        });
-        if !subscription.topics.contains(&route.topic) {
-            subscription.topics.push(route.topic.clone());
-        }
-        check_shared(subscription, &route, start, problems);
-        subscription.routes.push(route);
+        subscriptions::place_route(&mut plan.subscriptions, group, route);
     }
+    subscriptions::sort(&mut plan.subscriptions);
+    plan.subscriptions.iter().for_each(|subscription| check_shared(subscription, problems));
     plan.topics.extend(registry.events.iter().filter(|event| is_plain(event.topic)).map(|event| names.topic(event.topic)));
-    plan.subscriptions = subscriptions.into_values().collect();
     check_lanes_apart(&plan, problems);
     plan.warnings = cycles(&plan);
     plan

@@ -1,23 +1,25 @@
 //! What handlers of one group must agree on.
 
-use convoke_core::broker::Start;
-
 use super::events::overlap;
 use super::{Plan, PlannedRoute, PlannedSubscription, Problems};
 
 /// Handlers that share a subscription must not want the same messages.
-pub(super) fn check_shared(subscription: &PlannedSubscription, route: &PlannedRoute, start: Start, problems: &mut Problems) {
+pub(super) fn check_shared(subscription: &PlannedSubscription, problems: &mut Problems) {
+    for (i, route) in subscription.routes.iter().enumerate() {
+        check_route(subscription, route, &subscription.routes[..i], problems);
+    }
+}
+
+fn check_route(subscription: &PlannedSubscription, route: &PlannedRoute, others: &[PlannedRoute], problems: &mut Problems) {
     let handler = route.handler;
-    for other in &subscription.routes {
+    for other in others {
         let places =
             || format!("`{}` ({}) and `{}` ({})", other.handler.name, other.handler.location, handler.name, handler.location);
         let same_event = match (other.event, route.event) {
             (Some(a), Some(b)) => overlap(a, b),
             _ => true,
         };
-        if other.topic != route.topic || !same_event {
-            continue;
-        }
+        let Some(topic) = route.topics().find(|topic| same_event && other.reads(topic)) else { continue };
         match (other.handler.options.matches, handler.options.matches) {
             // One takes what has the header, the other the rest.
             (Some(_), None) | (None, Some(_)) => {}
@@ -28,7 +30,7 @@ pub(super) fn check_shared(subscription: &PlannedSubscription, route: &PlannedRo
                 places(),
                 a.header,
                 b.header,
-                route.topic
+                topic
             )),
             (Some(same), _) => problems.push(format!(
                 "handlers {} both match on `{} = {}`, and would each get only some of the messages of `{}`; let them match on different \
@@ -36,18 +38,18 @@ pub(super) fn check_shared(subscription: &PlannedSubscription, route: &PlannedRo
                 places(),
                 same.header,
                 same.value,
-                route.topic
+                topic
             )),
             (None, None) => problems.push(format!(
                 "handlers {} read the same events of `{}` in the group `{}`, and would each get only some; give each a group of its own, \
                  or let them `match(…)` on a header",
                 places(),
-                route.topic,
+                topic,
                 subscription.group
             )),
         }
     }
-    if subscription.start != start {
+    if subscription.start != route.start {
         problems.push(format!(
             "handler `{}` ({}) starts elsewhere than the others of its group `{}` on the same place; say the same `start` on all",
             handler.name, handler.location, subscription.group

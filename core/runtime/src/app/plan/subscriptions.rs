@@ -1,0 +1,65 @@
+//! Which handlers read through one subscription.
+
+use convoke_core::{Error, ErrorKind, Topic};
+
+use super::{Plan, PlannedRoute, PlannedSubscription};
+
+/// Puts a handler's part into the subscription of its group that shares its lane, or, where there is no lane, any of its topics.
+/// Subscriptions that it connects become one: a group reads a topic in one way only.
+pub(super) fn place_route(subscriptions: &mut Vec<PlannedSubscription>, group: String, route: PlannedRoute) {
+    let lane = route.handler.options.lane;
+    let shares = |other: &PlannedSubscription| {
+        other.group == group && other.lane == lane && (lane.is_some() || route.topics().any(|topic| other.topics.contains(topic)))
+    };
+    let (connected, apart) = std::mem::take(subscriptions).into_iter().partition(shares);
+    *subscriptions = apart;
+    let mut one = PlannedSubscription { group, lane, topics: Vec::new(), start: route.start, routes: Vec::new() };
+    for other in connected {
+        one.add(other.topics);
+        one.routes.extend(other.routes);
+    }
+    one.add(route.topics().cloned());
+    one.routes.push(route);
+    one.start = one.routes[0].start;
+    subscriptions.push(one);
+}
+
+impl PlannedSubscription {
+    fn add(&mut self, topics: impl IntoIterator<Item = Topic>) {
+        for topic in topics {
+            if !self.topics.contains(&topic) {
+                self.topics.push(topic);
+            }
+        }
+    }
+}
+
+/// The order in which subscriptions are shown and opened: by group, then by lane or first topic.
+pub(super) fn sort(subscriptions: &mut [PlannedSubscription]) {
+    subscriptions.sort_by(|a, b| {
+        let place = |one: &PlannedSubscription| (one.group.clone(), one.lane.is_none(), one.lane, one.topics.first().cloned());
+        place(a).cmp(&place(b))
+    });
+}
+
+/// Topics that share the order of keys have equal numbers of partitions: else a key would be in partitions of different owners.
+///
+/// # Errors
+/// [`ErrorKind::Configuration`] with each subscription of which that is not true.
+pub(crate) fn check_partitions(plan: &Plan, partitions: &[(Topic, u32)]) -> Result<(), Error> {
+    let mut problems = Vec::new();
+    for subscription in plan.subscriptions.iter().filter(|one| one.routes.iter().any(|route| route.ordered)) {
+        let count = |topic: &Topic| partitions.iter().find(|(other, _)| other == topic).map(|(_, count)| *count);
+        let mut counts: Vec<_> = subscription.topics.iter().filter_map(|topic| Some((topic, count(topic)?))).collect();
+        counts.sort_by_key(|(_, count)| *count);
+        let (Some(least), Some(most)) = (counts.first(), counts.last()) else { continue };
+        if least.1 != most.1 {
+            problems.push(format!(
+                "the group `{}` keeps keys in order over `{}` with {} partitions and `{}` with {}, which would have different owners; \
+                 give these topics equal numbers of partitions, read them in different groups, or say `order = none`",
+                subscription.group, least.0, least.1, most.0, most.1
+            ));
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Error::new(ErrorKind::Configuration, problems.join("\n"))) }
+}
