@@ -56,13 +56,13 @@ pub use convoke_core::MsgPack;
 #[cfg(feature = "protobuf")]
 pub use convoke_core::Protobuf;
 pub use convoke_core::{
-    Accepted, Batch, BatchItem, BatchOptions, BatchReply, BoxError, BoxFuture, BoxHandler, Claim, ClaimStore, Claimed, Class,
-    Classified, Classify, Codec, DeadReason, DecodeError, Delivered, Delivery, Entry, Epoch, Error, ErrorKind, Event, EventDef,
-    FromDelivery, HandlerContext, HandlerDef, HandlerError, HandlerOptions, HeaderMatch, HeaderName, Headers, Incoming, IntoKey,
-    IntoOutgoing, IntoReply, Key, Location, Message, MessageBuilder, Meta, OnRetry, Order, Outcome, Outgoing, PartId, Position,
-    Publish, PublishSink, Publisher, Raw, Receipt, Recognised, Registry, Rejected, Rejection, Reply, RetryOptions, Signature,
-    StartAt, State, StateMap, Topic, TypeInfo, Verdict, after, broker, class_of, cloudevents, decode, decode_older, encode,
-    essence, handler_fn, names, permanent, transient, unavailable,
+    Accepted, Batch, BatchItem, BatchOptions, BatchReply, BoxError, BoxFuture, BoxHandler, Claim, ClaimStore, Claimed, Claims,
+    Class, Classified, Classify, Codec, DeadReason, DecodeError, Delivered, Delivery, Entry, Epoch, Error, ErrorKind, Event,
+    EventDef, FromDelivery, HandlerContext, HandlerDef, HandlerError, HandlerOptions, HeaderMatch, HeaderName, Headers, Holder,
+    Incoming, IntoKey, IntoOutgoing, IntoReply, Key, Location, Message, MessageBuilder, Meta, OnRetry, Order, Outcome, Outgoing,
+    PartId, Position, Publish, PublishSink, Publisher, Raw, Receipt, Recognised, Registry, Rejected, Rejection, Reply,
+    RetryOptions, Signature, StartAt, State, StateMap, Topic, TypeInfo, Verdict, Word, after, broker, class_of, cloudevents,
+    decode, decode_older, encode, essence, handler_fn, names, permanent, transient, unavailable,
 };
 #[doc(inline)]
 pub use convoke_layers as layers;

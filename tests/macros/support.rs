@@ -76,6 +76,7 @@ impl World {
             app: "tests".into(),
             state: Arc::new(self.state),
             publisher: Publisher::new(self.outbox),
+            claims: Arc::default(),
         })
     }
 

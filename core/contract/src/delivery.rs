@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::broker::Token;
+use crate::claim::Claims;
 use crate::message::Message;
 use crate::outcome::DeadReason;
 use crate::position::Position;
@@ -73,13 +74,18 @@ pub struct Delivered {
     pub incoming: Incoming,
     /// The number of this attempt, from 1.
     pub attempt: u32,
+    /// The runtime's name for the message, by which a layer can tell it something ([`Claims`](crate::Claims)); 0 if made by hand.
+    pub ticket: u64,
+    /// What it is in order with, in a batch of a handler with `order = key`: messages of equal lanes are handled one after the
+    /// other. `None`: with nothing, or it is alone.
+    pub lane: Option<u64>,
 }
 
 impl Delivered {
     /// A message to be tried for the `attempt`th time.
     #[must_use]
     pub fn new(incoming: Incoming, attempt: u32) -> Self {
-        Self { incoming, attempt }
+        Self { incoming, attempt, ticket: 0, lane: None }
     }
 
     /// The message, out of its envelope if it came in one.
@@ -108,6 +114,8 @@ pub struct HandlerContext {
     pub state: Arc<StateMap>,
     /// Publishes to the handler's broker.
     pub publisher: Publisher,
+    /// Where layers leave word about claims.
+    pub claims: Arc<Claims>,
 }
 
 impl fmt::Debug for HandlerContext {

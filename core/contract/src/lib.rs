@@ -34,7 +34,7 @@ mod reply;
 mod service;
 mod upcast;
 
-pub use claim::{Claim, ClaimStore, Claimed};
+pub use claim::{Claim, ClaimStore, Claimed, Claims, Holder, Word};
 pub use classify::{Class, Classified, Classify, after, class_of, permanent, transient, unavailable};
 #[cfg(feature = "cbor")]
 pub use codec::Cbor;

@@ -268,6 +268,12 @@ impl Engine {
         self.find(slot).map_or(0, |i| self.slots[i as usize].attempts.saturating_add(1))
     }
 
+    /// What a message is in order with, as it was handed in.
+    #[must_use]
+    pub fn lane(&self, slot: Slot) -> Option<u64> {
+        self.slots[self.find(slot)? as usize].meta.lane
+    }
+
     /// What a commit of the partition says now: position and progress belong together. `None` before anything was delivered.
     #[must_use]
     pub fn commit(&self, now: Time, part: PartId) -> Option<Commit> {

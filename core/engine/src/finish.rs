@@ -77,7 +77,9 @@ impl Engine {
         for (slot, &verdict) in batch.members.iter().zip(&batch.verdicts) {
             if matches!(self.slots[slot.index as usize].state, State::Running) {
                 acked |= matches!(verdict, Verdict::Ack | Verdict::Drop);
-                if worst.is_none() || matches!(verdict, Verdict::Unavailable | Verdict::NotTaken) {
+                if worst.is_none_or(|worst| matches!(worst, Verdict::Later(_)))
+                    || matches!(verdict, Verdict::Unavailable | Verdict::NotTaken)
+                {
                     worst = Some(verdict);
                 }
             }
@@ -99,13 +101,24 @@ impl Engine {
         }
     }
 
+    /// Which messages of a call are done by these verdicts, in the order of [`batch`](Self::batch): not those that are tried again with
+    /// another one of their lane.
+    #[must_use]
+    pub fn done_by(&self, slot: Slot, verdicts: &[Verdict]) -> Vec<bool> {
+        let mut failed = NIL;
+        let lanes = self.batch(slot).iter().map(|one| self.slots[one.index as usize].lane);
+        let done = |(lane, verdict): (u32, &Verdict)| {
+            !behind(&mut failed, lane, *verdict) && matches!(verdict, Verdict::Ack | Verdict::Drop)
+        };
+        lanes.zip(verdicts).map(done).collect()
+    }
+
     /// Takes up the verdicts of a batch. What its handler returned is published, or was `refused`.
     pub(crate) fn judge_batch(&mut self, now: Time, b: u32, refused: bool, out: &mut Vec<Out>) {
         let mut batch = std::mem::take(&mut self.batches[b as usize]);
         for slot in &batch.members {
             self.slots[slot.index as usize].batch = NIL;
         }
-        // Members of a lane are neighbours, so one place is enough to remember in which lane one failed.
         let mut failed = NIL;
         for (slot, &verdict) in batch.members.iter().zip(&batch.verdicts) {
             let i = slot.index;
@@ -115,21 +128,13 @@ impl Engine {
                 continue;
             }
             let lane = entry.lane;
-            let (done, again) = match verdict {
-                Verdict::Ack | Verdict::Drop => (true, false),
-                Verdict::Dead(_) => (false, false),
-                Verdict::Failed { .. } | Verdict::Unavailable | Verdict::NotTaken => (false, true),
-            };
-            if lane != NIL && lane == failed && !matches!(verdict, Verdict::Failed { .. }) {
+            if behind(&mut failed, lane, verdict) {
                 self.cleared(i, verdict, true, out);
                 self.put_back(now, i, out);
-            } else if done && refused {
+            } else if refused && matches!(verdict, Verdict::Ack | Verdict::Drop) {
                 self.cleared(i, verdict, true, out);
                 self.publish(now, i, Publish::Dead(DeadReason::HandlerError), out);
             } else {
-                if again {
-                    failed = lane;
-                }
                 self.judge(now, i, verdict, out);
             }
         }
@@ -150,6 +155,12 @@ impl Engine {
                 self.slots[i as usize].first = true;
                 self.put_back(now, i, out);
             }
+            Verdict::Later(delay) => {
+                let entry = &mut self.slots[i as usize];
+                entry.due = now.after(delay);
+                entry.pinned = true;
+                self.put_back(now, i, out);
+            }
         }
     }
 
@@ -158,7 +169,7 @@ impl Engine {
     /// would be blamed for a later death of which it is innocent.
     fn cleared(&mut self, i: u32, verdict: Verdict, stays: bool, out: &mut Vec<Out>) {
         let entry = &mut self.slots[i as usize];
-        if !entry.suspect || verdict == Verdict::NotTaken {
+        if !entry.suspect || matches!(verdict, Verdict::NotTaken | Verdict::Later(_)) {
             return;
         }
         entry.suspect = matches!(verdict, Verdict::Failed { .. });
@@ -176,6 +187,8 @@ impl Engine {
     fn failed(&mut self, now: Time, i: u32, after: Option<Duration>, reason: DeadReason, out: &mut Vec<Out>) {
         let entry = &mut self.slots[i as usize];
         entry.attempts = entry.attempts.saturating_add(1);
+        // From now on its route says whether it keeps its place.
+        entry.pinned = false;
         let (attempts, p) = (entry.attempts, entry.part);
         if self.by_watermark() {
             self.noted(i);
@@ -253,14 +266,14 @@ impl Engine {
                 route.blocked = Some(at);
                 self.at(at, Timer::Unblock(id.0));
             }
-            Some(Verdict::NotTaken) | None if probe && route.suspended => {
+            Some(Verdict::NotTaken | Verdict::Later(_)) | None if probe && route.suspended => {
                 // Nothing was learnt.
                 route.probe_wait = (route.probe_wait * 2).min(longest.max(first));
                 let at = now.after(route.probe_wait);
                 route.probe_at = Some(at);
                 self.at(at, Timer::Probe(id.0));
             }
-            Some(Verdict::Unavailable | Verdict::NotTaken) | None => {}
+            Some(Verdict::Unavailable | Verdict::NotTaken | Verdict::Later(_)) | None => {}
             Some(_) => {
                 route.block_wait = Duration::ZERO;
                 if probe && route.suspended {
@@ -375,6 +388,18 @@ impl Engine {
             _ => self.judge_batch(now, b, result == Published::Refused, out),
         }
     }
+}
+
+/// Whether a message of a batch is tried again with one before it in its lane, whatever its own verdict is. Members of a lane are
+/// neighbours, so one place is enough to remember in which lane one failed.
+fn behind(failed: &mut u32, lane: u32, verdict: Verdict) -> bool {
+    if lane != NIL && lane == *failed && !matches!(verdict, Verdict::Failed { .. }) {
+        return true;
+    }
+    if verdict.again() {
+        *failed = lane;
+    }
+    false
 }
 
 /// What is added to a delay: up to so many per cent of it, by a hash.

@@ -144,6 +144,17 @@ pub enum Verdict {
     Unavailable,
     /// The layers around the handler did not take it. No attempt; try again soon, or when [`In::Ready`] says so.
     NotTaken,
+    /// This message cannot be tried now, whatever is said of others: somebody else has it, say. No attempt; try again after this
+    /// long, in its place.
+    Later(Duration),
+}
+
+impl Verdict {
+    /// Whether the message is to be tried again.
+    #[must_use]
+    pub const fn again(self) -> bool {
+        matches!(self, Self::Failed { .. } | Self::Unavailable | Self::NotTaken | Self::Later(_))
+    }
 }
 
 /// What became of a publish.

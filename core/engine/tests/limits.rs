@@ -47,6 +47,29 @@ fn what_the_layers_do_not_take_is_tried_again_soon_or_when_they_say_so() {
 }
 
 #[test]
+fn a_message_that_cannot_be_tried_now_waits_in_its_place_and_holds_up_no_other_lane() {
+    let mut passing = config();
+    passing.routes[0].on_retry = convoke_core::OnRetry::Pass;
+    let mut bench = Bench::assigned(passing);
+    let (s, _) = bench.deliver(&[on(1, 1), on(2, 1), on(3, 2)]);
+    let out = bench.finish(s[0], Verdict::Later(ms(50)));
+    assert_eq!(starts(&out), [], "the next one of its lane does not pass it, whatever comes after a retry");
+    assert!(bench.finish(s[2], Verdict::Ack).contains(&Out::Settle { slot: s[2], settle: Settle::Ack }));
+    assert_eq!(starts(&bench.tick_to(49)), []);
+    assert_eq!(starts(&bench.tick_to(50)), [(s[0], 1)], "no attempt was counted");
+    let failed = bench.finish(s[0], Verdict::Failed { after: None, reason: DeadReason::HandlerError });
+    assert_eq!(starts(&failed), [(s[1], 1)], "a retry lets it pass again");
+}
+
+#[test]
+fn what_is_done_by_the_verdicts_of_a_batch_is_not_what_is_tried_again_with_another_of_its_lane() {
+    let mut bench = Bench::assigned(batches(5, 20));
+    let (s, _) = bench.deliver(&[on(1, 1), on(2, 1), on(3, 1), on(4, 2), on(5, 2)]);
+    let verdicts = [Verdict::Ack, Verdict::Later(ms(50)), Verdict::Ack, Verdict::Dead(DeadReason::Undecodable), Verdict::Drop];
+    assert_eq!(bench.engine.done_by(s[0], &verdicts), [true, false, false, false, true]);
+}
+
+#[test]
 fn a_handler_that_takes_too_long_has_failed() {
     let mut limited = config();
     limited.routes[0].timeout = Some(ms(50));

@@ -10,13 +10,16 @@
 //! |---|---|---|
 //! | [`TraceLayer`] | a span for each delivery, by OpenTelemetry's conventions | nothing |
 //! | [`FilterLayer`] | keeps messages from the handler | acknowledges those that are not wanted |
+//! | [`DedupLayer`] | keeps messages from the handler that it has handled before | acknowledges those |
 //!
 //! To add one, copy the folder of one of these.
 //!
 #![doc = include_str!("docs/tower.md")]
 
+pub mod dedup;
 pub mod filter;
+mod plan;
 pub mod trace;
 
 #[doc(inline)]
-pub use self::{filter::FilterLayer, trace::TraceLayer};
+pub use self::{dedup::DedupLayer, filter::FilterLayer, trace::TraceLayer};

@@ -62,6 +62,8 @@ pub enum What<'a> {
 pub enum End {
     /// Acknowledged after it was handled.
     Acked,
+    /// Acknowledged without the handler, because it was handled before: deduplication knew it.
+    Known,
     /// Acknowledged because the code said drop.
     Dropped,
     /// Acknowledged because no handler of the group knows its event name.

@@ -61,6 +61,7 @@ reached! {
     RunningToGivenUp = "running > given up",
     RunningToQueuedBehindAFailedOne = "running > queued, behind a failed one",
     RunningToQueuedNotTaken = "running > queued, not taken",
+    RunningToWaitingLater = "running > waiting, somebody else has it",
     RunningToQueuedUnavailable = "running > queued, unavailable",
     RunningToTimedOut = "running > timed out",
     RunningToCancelled = "running > cancelled",

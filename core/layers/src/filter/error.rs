@@ -11,7 +11,7 @@ use convoke_core::BoxError;
 pub struct BatchError(Arc<BoxError>);
 
 impl BatchError {
-    pub(super) fn new(error: BoxError) -> Self {
+    pub(crate) fn new(error: BoxError) -> Self {
         Self(Arc::new(error))
     }
 }

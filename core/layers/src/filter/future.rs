@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use convoke_core::{BoxError, Reply};
 use pin_project_lite::pin_project;
 
-use super::plan::Plan;
+use crate::plan::Plan;
 
 pin_project! {
     /// The future of a [`Filter`](super::Filter)'s call.
@@ -23,13 +23,13 @@ pin_project! {
     #[project = KindProj]
     #[derive(Debug)]
     enum Kind<F> {
-        Dropped { reply: Option<Reply> },
+        Dropped { reply: Option<Result<Reply, BoxError>> },
         Passed { #[pin] inner: F, plan: Option<Plan> },
     }
 }
 
 impl<F> ResponseFuture<F> {
-    pub(super) const fn dropped(reply: Reply) -> Self {
+    pub(super) const fn dropped(reply: Result<Reply, BoxError>) -> Self {
         Self { kind: Kind::Dropped { reply: Some(reply) } }
     }
 
@@ -48,7 +48,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().kind.project() {
             KindProj::Dropped { reply } => {
-                Poll::Ready(reply.take().ok_or_else(|| "a filter's future was polled after it was done".into()))
+                Poll::Ready(reply.take().unwrap_or_else(|| Err("a filter's future was polled after it was done".into())))
             }
             KindProj::Passed { inner, plan } => {
                 let result = ready!(inner.poll(cx)).map_err(Into::into);

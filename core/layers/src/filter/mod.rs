@@ -39,7 +39,6 @@
 mod error;
 mod future;
 mod layer;
-mod plan;
 mod service;
 
 pub use self::{error::BatchError, future::ResponseFuture, layer::FilterLayer, service::Filter};

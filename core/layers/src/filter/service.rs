@@ -1,11 +1,11 @@
 use std::fmt;
 use std::task::{Context, Poll};
 
-use convoke_core::{BoxError, Delivered, Delivery, Reply};
+use convoke_core::{BoxError, Delivered, Delivery, Outcome, Reply};
 use tower::Service;
 
 use super::ResponseFuture;
-use super::plan::{Choice, Plan};
+use crate::plan::{Choice, Plan};
 
 /// The service of a [`FilterLayer`](super::FilterLayer).
 #[derive(Clone, Copy)]
@@ -43,7 +43,8 @@ where
     }
 
     fn call(&mut self, mut delivery: Delivery) -> Self::Future {
-        match Plan::choose(&mut delivery, &self.predicate) {
+        let predicate = &self.predicate;
+        match Plan::choose(&mut delivery, |_, message| (!predicate(message)).then_some(Ok(Outcome::Drop))) {
             Choice::All => ResponseFuture::passed(self.inner.call(delivery), None),
             Choice::Some(plan) => ResponseFuture::passed(self.inner.call(delivery), Some(plan)),
             Choice::None(reply) => {

@@ -7,6 +7,8 @@ use tower::load_shed::error::Overloaded;
 use tower::timeout::error::Elapsed;
 use tracing::Span;
 
+use crate::dedup::ClaimedElsewhere;
+
 /// One word for what became of all messages, and the kind of the first error.
 #[derive(Debug)]
 pub(super) struct Ending {
@@ -54,6 +56,9 @@ pub(super) fn error_type(error: &(dyn StdError + 'static)) -> &'static str {
         }
         if error.is::<Overloaded>() {
             return "overloaded";
+        }
+        if error.is::<ClaimedElsewhere>() {
+            return "claimed-elsewhere";
         }
         next = error.source();
     }

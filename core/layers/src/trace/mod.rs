@@ -16,7 +16,7 @@
 //! | `traceparent` | of a single message, if it came with one that is well formed |
 //! | `convoke.handler`, `convoke.attempt` | the handler's name, the number of the attempt; of a batch, the highest |
 //! | `convoke.outcome` | at the end: `ack`, `retry`, `dead`, `drop`, `unavailable`, `error`, `mixed` if messages of a batch differ, `panic`, or `cancelled` if the call was given up, as after the handler's `timeout` |
-//! | `error.type`, `otel.status_code` | at the end, of a failure: `transient`, `permanent` or `unavailable` by the error's class, `timeout` or `overloaded` of tower's layers, `panic`, or the reason of a dead letter; and `ERROR` |
+//! | `error.type`, `otel.status_code` | at the end, of a failure: `transient`, `permanent` or `unavailable` by the error's class, `timeout` or `overloaded` of tower's layers, `claimed-elsewhere` of deduplication, `panic`, or the reason of a dead letter; and `ERROR` |
 //!
 //! Beside the span there are events, within it and with the same target, which name the message themselves so that they are of
 //! use where spans are off: an attempt that failed and a message that is given up at `WARN`, with the error; a retry and an

@@ -27,6 +27,7 @@ fn context() -> Arc<HandlerContext> {
         app: "shop".into(),
         state: Arc::new(StateMap::default()),
         publisher: Publisher::new(Arc::new(Nowhere)),
+        claims: Arc::default(),
     })
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use convoke_core::broker::{Broker, Capabilities, EnsureMode, LeaseKind, SubscribeSpec};
-use convoke_core::{Error, HandlerContext, Publisher, Topic};
+use convoke_core::{Claims, Error, HandlerContext, Publisher, Topic};
 use convoke_engine::{Config, Engine, Route};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -116,6 +116,7 @@ fn bind(
     let capabilities = shared.broker.capabilities();
     let engine = Engine::new(config(subscription, capabilities, settings));
     let mut services = Vec::new();
+    let claims: Arc<Claims> = Arc::default();
     let mut routes = Vec::new();
     for route in &subscription.routes {
         services.push(layered(route, layers));
@@ -125,6 +126,7 @@ fn bind(
             app: shared.name.as_ref().into(),
             state: Arc::clone(&shared.state),
             publisher: shared.publisher.clone(),
+            claims: Arc::clone(&claims),
         };
         routes.push(RouteRunner {
             context: Arc::new(context),
@@ -137,10 +139,12 @@ fn bind(
             counters: Arc::new(Counters::default()),
         });
     }
-    let mut core = Core::new(engine, routes, Arc::clone(&shared.outward), settings.unknown, capabilities.max_message);
+    let mut core =
+        Core::new(engine, routes, Arc::clone(&shared.outward), settings.unknown, capabilities.max_message, Arc::clone(&claims));
     core.observers = observers.to_vec();
     core.lease = lease(capabilities);
     let remote = Arc::new(Remote::new(core, Arc::clone(&shared.turns), Arc::clone(&shared.ends)));
+    claims.wake(remote.waker());
     // Partitions of a topic and of the group's place for it go to the same owner, so that a key is in one lane wherever it is.
     let places = subscription.topics.iter().map(|topic| place(topic, &subscription.group));
     let topics: Vec<Topic> = subscription.topics.iter().cloned().chain(places).collect();

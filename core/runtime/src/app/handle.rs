@@ -183,6 +183,7 @@ impl AppHandle {
                     running: u64::from(status.running),
                     waiting: u64::from(status.waiting),
                     oldest: status.oldest.map(|since| now.since(since)),
+                    known: read(&route.counters.known),
                     handled: read(&route.counters.handled),
                     failed: read(&route.counters.failed),
                     dead: read(&route.counters.dead),

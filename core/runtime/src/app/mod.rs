@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use convoke_core::broker::{Broker, Start};
 use convoke_core::{BoxError, BoxHandler, ClaimStore, Delivery, Error, HandlerDef, Registry, Reply, StateMap};
+use convoke_layers::DedupLayer;
 use tower::{Layer, Service};
 
 use crate::driver::UnknownEvents;
@@ -304,12 +305,14 @@ impl App {
         self
     }
 
-    /// Handles each message once for each handler, as far as `store` remembers. Not supported yet: refused at [`App::build`].
-    pub fn deduplicate(mut self, _store: Arc<dyn ClaimStore>) -> Self {
-        self.not_yet.push(
-            "`deduplicate` is not supported yet; make handlers idempotent: the id of a message is the same on every delivery",
-        );
-        self
+    /// Has each handler called once for each message, as far as `store` remembers: a [`DedupLayer`] around every handler.
+    ///
+    /// For some handlers only, put that layer around these with [`App::handler_layer`] or [`App::group_layer`].
+    ///
+    /// # Delivery
+    /// A message that was handled before is acknowledged without the handler. While the store cannot be reached, handlers pause.
+    pub fn deduplicate(self, store: Arc<dyn ClaimStore>) -> Self {
+        self.layer(DedupLayer::new(store))
     }
 
     /// Adds a second broker, for handlers that say `broker = "name"`. Not supported yet: refused at [`App::build`].

@@ -46,6 +46,8 @@ pub struct HandlerStatus {
     pub oldest: Option<Duration>,
     /// Handled and acknowledged.
     pub handled: u64,
+    /// Messages that were acknowledged without the handler, because it had handled them before (deduplication).
+    pub known: u64,
     /// Attempts that failed.
     pub failed: u64,
     /// Messages that were given up and are in the dead-letter topic.

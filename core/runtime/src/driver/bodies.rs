@@ -36,6 +36,8 @@ pub(crate) enum Said {
     Other,
     /// It is done.
     Done,
+    /// It is done since an earlier delivery; the handler was not called.
+    Known,
     /// It is to be given up: an attempt that failed, although the engine counts only those that may be repeated.
     GiveUp,
 }

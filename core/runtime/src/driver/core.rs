@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use convoke_core::broker::{Commit, Deliveries, Settle, Settlement, SubscriptionControl};
 use convoke_core::cloudevents::derived_id;
-use convoke_core::{Delivered, Delivery, Epoch, MessageBuilder, Outgoing, PartId, Topic, names};
+use convoke_core::{Claims, Delivered, Delivery, Epoch, MessageBuilder, Outgoing, PartId, Topic, names};
 use convoke_engine::{Answer, Engine, In, Meta, Out, Published, RouteId, Slot, Time, Verdict};
 
 use super::bodies::{Bodies, Failure, Said as BodySaid};
 use super::calls::Ended;
+use super::claims::{ClaimTable, ticket};
 use super::dead::{Death, letter};
 use super::route::{Counters, RouteRunner, Routed, UnknownEvents, identity, take_in};
 use super::verdict::{Said, is_plain, judge};
@@ -64,6 +65,7 @@ pub(crate) struct Core {
     pub(crate) cancelled: u64,
     /// Messages that were handled since, and could not be settled any more.
     pub(super) torn: u64,
+    pub(crate) claims: ClaimTable,
     metas: Vec<Meta>,
     verdicts: Vec<Verdict>,
 }
@@ -75,6 +77,7 @@ impl Core {
         outward: Arc<Outward>,
         unknown: UnknownEvents,
         max_message: Option<usize>,
+        claims: Arc<Claims>,
     ) -> Self {
         Self {
             engine,
@@ -91,6 +94,7 @@ impl Core {
             stopping: false,
             cancelled: 0,
             torn: 0,
+            claims: ClaimTable::new(claims),
             metas: Vec::new(),
             verdicts: Vec::new(),
         }
@@ -181,8 +185,9 @@ impl Core {
 
     /// A call of a handler is over. Within [`elapse`](Self::elapse) and [`follow`](Self::follow).
     pub(crate) fn finished(&mut self, now: Time, slot: Slot, ended: Ended) {
+        let claims = self.heed(now);
         // What nearly every call comes to; the rest of this says the same of it, in more steps.
-        if matches!(&ended, Ended::Returned(Ok(reply)) if is_plain(reply)) && self.engine.batch(slot).len() <= 1 {
+        if !claims && matches!(&ended, Ended::Returned(Ok(reply)) if is_plain(reply)) && self.engine.batch(slot).len() <= 1 {
             if let Some(body) = self.bodies.get_mut(slot) {
                 (body.call, body.said) = (None, BodySaid::Done);
             }
@@ -234,6 +239,9 @@ impl Core {
             if matches!(verdict, Verdict::Failed { .. }) || body.said == BodySaid::GiveUp {
                 Counters::add(&self.routes[body.route.0 as usize].counters.failed);
             }
+        }
+        if claims {
+            returned |= self.claims_judged(slot, slots, &verdicts, returned);
         }
         self.engine.take(now, In::Finished { slot, verdicts: &verdicts, returned }, &mut self.outs);
         self.verdicts = verdicts;
@@ -299,14 +307,18 @@ impl Core {
                 (body.attempt, body.said) = (attempt, BodySaid::Other);
                 self.observe(route, &incoming, What::Started { attempt });
                 let context = Arc::clone(&self.routes[route.0 as usize].context);
-                todo.starts.push((slot, route, Delivery::one(Delivered::new(incoming, attempt), context)));
+                let mut message = Delivered::new(incoming, attempt);
+                message.ticket = ticket(slot);
+                todo.starts.push((slot, route, Delivery::one(message, context)));
             }
             Out::StartBatch { slot, route, .. } => {
                 let (engine, bodies) = (&self.engine, &mut self.bodies);
                 let begin = |one: &Slot| {
                     let body = bodies.get_mut(*one)?;
                     (body.attempt, body.said) = (engine.attempt(*one), BodySaid::Other);
-                    Some(Delivered::new(body.incoming.clone()?, body.attempt))
+                    let mut message = Delivered::new(body.incoming.clone()?, body.attempt);
+                    (message.ticket, message.lane) = (ticket(*one), engine.lane(*one));
+                    Some(message)
                 };
                 let messages: Vec<Delivered> = engine.batch(slot).iter().filter_map(begin).collect();
                 if let Some(body) = bodies.get_mut(slot) {
@@ -323,6 +335,9 @@ impl Core {
             Out::PublishReturned { slot } => {
                 let Some(body) = self.bodies.get(slot) else { return };
                 todo.publishes.extend(body.returned.iter().map(|outgoing| (slot, outgoing.clone())));
+                if body.returned.is_empty() {
+                    self.commit_claims(slot);
+                }
             }
             Out::PublishDead { slot, reason, attempts } => self.bury(slot, reason, attempts, todo),
             // Asked for only where `Delay::Republish` is configured, which the runtime never does.
@@ -386,7 +401,9 @@ impl Core {
         todo.cancels.extend(self.bodies.get_mut(slot).and_then(|body| body.call.take()));
         // It may have been told to start in this very round, and has not been called yet.
         todo.starts.retain(|(other, ..)| *other != slot);
-        for one in self.members(slot) {
+        let members = self.members(slot);
+        self.release_claims(&members);
+        for one in members {
             let attempt = self.engine.attempt(one);
             let Some(body) = self.bodies.get_mut(one) else { continue };
             if attempt <= body.attempt {
@@ -401,12 +418,14 @@ impl Core {
     }
 
     /// The messages of the call that this one names: of the batch, or it alone.
-    fn members(&self, slot: Slot) -> Vec<Slot> {
+    pub(super) fn members(&self, slot: Slot) -> Vec<Slot> {
         let batch = self.bodies.get(slot).map_or(&[][..], |body| &body.batch);
         if batch.is_empty() { vec![slot] } else { batch.to_vec() }
     }
 
     fn bury(&mut self, slot: Slot, reason: convoke_core::DeadReason, attempts: u32, todo: &mut Todo) {
+        // It was not handled: sent back from there, it has to be.
+        self.release_claims(&[slot]);
         let Some(body) = self.bodies.get_mut(slot) else { return };
         let Some(incoming) = &body.incoming else { return };
         let route = &self.routes[body.route.0 as usize];
@@ -438,6 +457,9 @@ impl Core {
         {
             let mut confirmed = confirmed.iter();
             body.returned.retain(|_| !confirmed.next().copied().unwrap_or(false));
+            if result == Published::Confirmed && self.claims.desk.used() && self.commit_claims(slot) {
+                return;
+            }
         }
         self.step(now, In::Published { slot, result });
     }
@@ -473,7 +495,7 @@ impl Core {
     /// How many messages of all handlers are done.
     pub(crate) fn done(&self) -> u64 {
         let of = |counters: &Counters| {
-            [&counters.handled, &counters.dead, &counters.dropped, &counters.skipped]
+            [&counters.handled, &counters.known, &counters.dead, &counters.dropped, &counters.skipped]
                 .iter()
                 .map(|c| c.load(Ordering::Relaxed))
                 .sum::<u64>()

@@ -14,6 +14,7 @@
 
 mod bodies;
 mod calls;
+mod claims;
 mod core;
 mod dead;
 mod intake;
@@ -39,6 +40,7 @@ use tokio::time::{Instant, Sleep};
 pub(crate) use self::core::Core;
 use self::core::Todo;
 use calls::{Calls, Ended};
+use claims::ClaimWork;
 pub(crate) use dead::RESERVED;
 use intake::{Intake, REOPEN_MIN};
 pub(crate) use remote::{Command, Remote};
@@ -70,6 +72,7 @@ pub(crate) struct Driver {
     sent: VecDeque<Sent>,
     finished: Vec<(Slot, Ended)>,
     todo: Todo,
+    claims: ClaimWork,
     /// What came in after it was told to stop, and when.
     late: Vec<(Time, Deliveries)>,
     sleep: Pin<Box<Sleep>>,
@@ -80,6 +83,7 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) fn new(remote: Arc<Remote>, broker: Arc<dyn Broker>, spec: SubscribeSpec, services: Vec<BoxHandler>) -> Self {
         let sleep = Box::pin(tokio::time::sleep(Duration::ZERO));
+        let claims = ClaimWork::new(Arc::clone(&remote.core().claims.desk));
         let mut driver = Self {
             remote,
             broker,
@@ -95,6 +99,7 @@ impl Driver {
             sent: VecDeque::new(),
             finished: Vec::new(),
             todo: Todo::default(),
+            claims,
             late: Vec::new(),
             sleep,
             sleeping_until: None,
@@ -118,6 +123,7 @@ impl Driver {
             progress |= self.poll_sent(cx);
             progress |= self.poll_time(cx);
             progress |= self.pump(cx);
+            progress |= self.poll_claims(cx);
             progress |= self.conclude();
             if progress {
                 self.remote.progressed();
@@ -242,7 +248,7 @@ impl Driver {
         if self.todo.revoked.is_empty() && (!self.todo.drained || self.drained) {
             return false;
         }
-        if self.sent.iter().any(|sent| !matches!(sent, Sent::Publish(..))) {
+        if self.sent.iter().any(|sent| !matches!(sent, Sent::Publish(..))) || (self.todo.drained && !self.claims.is_idle()) {
             return false;
         }
         let control = self.remote.core().control.clone();

@@ -1,8 +1,8 @@
 //! What others hold of a driver: the core behind its mutex, a queue of commands, and what they may wait for.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use convoke_core::Error;
@@ -105,6 +105,19 @@ impl Remote {
         if let Some(driver) = driver {
             driver.wake();
         }
+    }
+
+    /// What wakes the driver, as long as there is one.
+    pub(crate) fn waker(self: &Arc<Self>) -> Waker {
+        struct Nudge(Weak<Remote>);
+        impl Wake for Nudge {
+            fn wake(self: Arc<Self>) {
+                if let Some(remote) = self.0.upgrade() {
+                    remote.nudge();
+                }
+            }
+        }
+        Waker::from(Arc::new(Nudge(Arc::downgrade(self))))
     }
 
     pub(crate) fn take_commands(&self, driver: &Waker) -> Vec<Command> {

@@ -49,6 +49,7 @@ pub(crate) struct Source {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) handled: AtomicU64,
+    pub(crate) known: AtomicU64,
     pub(crate) failed: AtomicU64,
     pub(crate) dead: AtomicU64,
     pub(crate) dropped: AtomicU64,

@@ -15,17 +15,20 @@ impl Core {
         if let Some(body) = self.bodies.get(slot) {
             let counters = &self.routes[body.route.0 as usize].counters;
             match end {
+                End::Acked if body.said == BodySaid::Known => Counters::add(&counters.known),
                 End::Acked => Counters::add(&counters.handled),
                 End::Dropped => Counters::add(&counters.dropped),
                 End::Skipped => Counters::add(&counters.skipped),
                 End::Dead => Counters::add(&counters.dead),
-                End::Lost if self.stopping && body.said == BodySaid::Done => self.torn += 1,
+                End::Lost if self.stopping && matches!(body.said, BodySaid::Done | BodySaid::Known) => self.torn += 1,
                 End::Retried | End::Returned | End::Lost | End::Duplicate => {}
             }
             if let Some(incoming) = &body.incoming {
-                self.observe(body.route, incoming, What::Ended(end.into()));
+                let end = if end == End::Acked && body.said == BodySaid::Known { crate::observe::End::Known } else { end.into() };
+                self.observe(body.route, incoming, What::Ended(end));
             }
         }
+        self.claim_freed(slot);
         self.bodies.remove(slot);
     }
 

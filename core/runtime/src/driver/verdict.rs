@@ -110,6 +110,9 @@ pub(crate) fn of_error(error: &(dyn StdError + 'static)) -> Verdict {
         if cause.is::<tower::load_shed::error::Overloaded>() {
             return Verdict::NotTaken;
         }
+        if let Some(elsewhere) = cause.downcast_ref::<convoke_layers::dedup::ClaimedElsewhere>() {
+            return Verdict::Later(elsewhere.again);
+        }
         if cause.is::<tower::timeout::error::Elapsed>() {
             return Verdict::Failed { after: None, reason: DeadReason::Timeout };
         }

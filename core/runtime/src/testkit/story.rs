@@ -77,6 +77,7 @@ fn times(deliveries: u32) -> String {
 fn ended(end: End) -> &'static str {
     match end {
         End::Acked => "acknowledged it",
+        End::Known => "acknowledged it without the handler: it was handled before",
         End::Dropped => "dropped it",
         End::Skipped => "skipped it: no handler of the group knows the event",
         End::Dead => "has it in the dead-letter topic",

@@ -69,7 +69,7 @@ impl Oracle {
             if held.lost {
                 continue;
             }
-            if !matches!(verdict, Verdict::NotTaken | Verdict::Failed { .. }) {
+            if !matches!(verdict, Verdict::NotTaken | Verdict::Later(_) | Verdict::Failed { .. }) {
                 held.suspect = false;
             }
             let behind = held.meta.lane.is_some_and(|lane| failed.contains(&lane));
@@ -99,8 +99,14 @@ impl Oracle {
                 }
                 Verdict::Unavailable => stats.count(Reached::RunningToQueuedUnavailable),
                 Verdict::NotTaken => stats.count(Reached::RunningToQueuedNotTaken),
+                Verdict::Later(_) if behind => stats.count(Reached::RunningToQueuedBehindAFailedOne),
+                Verdict::Later(delay) => {
+                    held.not_before = now.after(delay);
+                    held.holds = held.meta.lane.is_some();
+                    stats.count(Reached::RunningToWaitingLater);
+                }
             }
-            if matches!(verdict, Verdict::Failed { .. } | Verdict::Unavailable | Verdict::NotTaken) {
+            if verdict.again() {
                 failed.extend(held.meta.lane);
             }
         }

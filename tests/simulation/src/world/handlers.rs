@@ -16,7 +16,8 @@ impl World {
                 reason: DeadReason::HandlerError,
             },
             82..86 => Verdict::Dead(DeadReason::HandlerError),
-            86..93 => Verdict::Unavailable,
+            86..92 => Verdict::Unavailable,
+            92..96 => Verdict::Later(ms(self.rng.pick(&[0, 7, 50, 400]))),
             _ => Verdict::NotTaken,
         }
     }
