@@ -5,6 +5,7 @@ use std::time::Duration;
 use convoke_core::DeadReason;
 use convoke_core::broker::{Delay, Settle};
 
+use crate::behind::behind;
 use crate::commit::repair;
 use crate::engine::Engine;
 use crate::list::NIL;
@@ -99,18 +100,6 @@ impl Engine {
         } else {
             self.judge_batch(now, b, false, out);
         }
-    }
-
-    /// Which messages of a call are done by these verdicts, in the order of [`batch`](Self::batch): not those that are tried again with
-    /// another one of their lane.
-    #[must_use]
-    pub fn done_by(&self, slot: Slot, verdicts: &[Verdict]) -> Vec<bool> {
-        let mut failed = NIL;
-        let lanes = self.batch(slot).iter().map(|one| self.slots[one.index as usize].lane);
-        let done = |(lane, verdict): (u32, &Verdict)| {
-            !behind(&mut failed, lane, *verdict) && matches!(verdict, Verdict::Ack | Verdict::Drop)
-        };
-        lanes.zip(verdicts).map(done).collect()
     }
 
     /// Takes up the verdicts of a batch. What its handler returned is published, or was `refused`.
@@ -388,18 +377,6 @@ impl Engine {
             _ => self.judge_batch(now, b, result == Published::Refused, out),
         }
     }
-}
-
-/// Whether a message of a batch is tried again with one before it in its lane, whatever its own verdict is. Members of a lane are
-/// neighbours, so one place is enough to remember in which lane one failed.
-fn behind(failed: &mut u32, lane: u32, verdict: Verdict) -> bool {
-    if lane != NIL && lane == *failed && !matches!(verdict, Verdict::Failed { .. }) {
-        return true;
-    }
-    if verdict.again() {
-        *failed = lane;
-    }
-    false
 }
 
 /// What is added to a delay: up to so many per cent of it, by a hash.

@@ -46,6 +46,7 @@
 //! broker has delivered before; by watermark, those up to the highest position that the last commit mentions, and the first
 //! `messages` that are delivered, since the last commit is older than the death. Without a place for marks a suspect is still
 //! tried alone, but deaths are not known, so it is not given up for them.
+mod behind;
 mod commit;
 mod credit;
 mod drain;
