@@ -185,9 +185,17 @@ async fn start_on(url: &str, handlers: &[&str], store: Arc<dyn ClaimStore>) -> (
 }
 
 async fn start(handler: &str, store: Arc<dyn ClaimStore>) -> (TestApp, Log) {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    start_on(&format!("memory://dedup-{}", COUNT.fetch_add(1, SeqCst)), &[handler], store).await
+    start_as("", handler, store).await
 }
+
+/// On a broker with these options.
+async fn start_as(options: &str, handler: &str, store: Arc<dyn ClaimStore>) -> (TestApp, Log) {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    start_on(&format!("memory://dedup-{}{options}", COUNT.fetch_add(1, SeqCst)), &[handler], store).await
+}
+
+/// Brokers that settle each message, or by position; that have stable positions, or not.
+const BROKERS: [&str; 4] = ["", "?guise=kafka", "?guise=redis", "?guise=rabbitmq"];
 
 fn message(key: &str, number: u64, script: &str) -> convoke::Message {
     let job = Job { key: key.to_owned(), number, script: script.to_owned() };
@@ -359,11 +367,11 @@ async fn while_the_store_is_down_handlers_pause_and_nothing_counts_as_an_attempt
 #[tokio::test(start_paused = true)]
 async fn a_message_is_not_settled_before_it_is_remembered_and_its_handler_is_not_called_again() {
     for handler in ["work", "report", "pack"] {
-        for way in [Way::Fails, Way::Silent, Way::Hangs, Way::Panics] {
+        for (way, options) in [Way::Fails, Way::Silent, Way::Hangs, Way::Panics].into_iter().zip(BROKERS) {
             let down = Arc::new(AtomicBool::new(true));
             let is_down = Arc::clone(&down);
             let store = Store::new(move |_, what| if what == "commit" && is_down.load(SeqCst) { way } else { Way::Well });
-            let (app, log) = start(handler, Arc::<Store>::clone(&store)).await;
+            let (app, log) = start_as(options, handler, Arc::<Store>::clone(&store)).await;
             publish(&app, "k", 1, "ok").await;
             // Longer than the claim's lease and than that of the delivery.
             app.advance(Duration::from_secs(120)).await;
@@ -380,20 +388,23 @@ async fn a_message_is_not_settled_before_it_is_remembered_and_its_handler_is_not
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_between_publishing_and_remembering_repeats_the_message_under_the_same_ids() {
-    let url = "memory://dedup-crash-before-commit";
-    let store = Store::new(|n, what| if what == "commit" && n < 3 { Way::Hangs } else { Way::Well });
-    let (app, first) = start_on(url, &["report"], Arc::<Store>::clone(&store) as _).await;
-    publish(&app, "k", 1, "ok").await;
-    app.advance(Duration::from_secs(1)).await;
-    assert_eq!((first.counts(), stored(&app, "dedup.done").len()), ([(1, 1)].into(), 1));
-    app.crash().await;
-    let (next, second) = start_on(url, &["report"], store as _).await;
-    settled(&next).await;
-    // Its claim had to end first.
-    assert_eq!(second.calls.items(), [(1, 1)], "{}", next.story());
-    assert!(second.calls.times()[0] > Duration::from_secs(28), "{:?}", second.calls.times());
-    let ids: Vec<_> = stored(&next, "dedup.done").iter().map(|message| header(message, names::ID).unwrap().to_owned()).collect();
-    assert!(ids.len() == 2 && ids[0] == ids[1], "{ids:?}");
+    for (n, options) in BROKERS.into_iter().enumerate() {
+        let url = &format!("memory://dedup-crash-before-commit-{n}{options}");
+        let store = Store::new(|n, what| if what == "commit" && n < 3 { Way::Hangs } else { Way::Well });
+        let (app, first) = start_on(url, &["report"], Arc::<Store>::clone(&store) as _).await;
+        publish(&app, "k", 1, "ok").await;
+        app.advance(Duration::from_secs(1)).await;
+        assert_eq!((first.counts(), stored(&app, "dedup.done").len()), ([(1, 1)].into(), 1));
+        app.crash().await;
+        let (next, second) = start_on(url, &["report"], store as _).await;
+        settled(&next).await;
+        // Its claim had to end first.
+        assert_eq!(second.calls.items(), [(1, 1)], "{}", next.story());
+        assert!(second.calls.times()[0] > Duration::from_secs(28), "{:?}", second.calls.times());
+        let ids: Vec<_> =
+            stored(&next, "dedup.done").iter().map(|message| header(message, names::ID).unwrap().to_owned()).collect();
+        assert!(ids.len() == 2 && ids[0] == ids[1], "{ids:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -527,8 +538,8 @@ async fn a_message_without_an_identity_of_its_own_is_known_by_its_place() {
 }
 
 /// Twelve messages that each come two times, some of which fail the first time.
-async fn scenario(handler: &str, store: Arc<Store>, cuts: u64) -> (TestApp, Log) {
-    let (app, log) = start(handler, store).await;
+async fn scenario(options: &str, handler: &str, store: Arc<Store>, cuts: u64) -> (TestApp, Log) {
+    let (app, log) = start_as(options, handler, store).await;
     for round in 0..2 {
         for number in 0..12 {
             // In a batch, what comes after a failure in its key is tried again with it.
@@ -553,13 +564,13 @@ fn once() -> BTreeMap<u64, u32> {
 async fn a_store_that_fails_at_any_one_call_repeats_nothing_and_loses_nothing() {
     for handler in ["work", "pack"] {
         let good = Store::good();
-        scenario(handler, Arc::clone(&good), 0).await;
+        scenario("", handler, Arc::clone(&good), 0).await;
         let calls = good.count.load(SeqCst);
         assert!(calls > 30, "{calls}");
         for way in [Way::Fails, Way::Silent, Way::Hangs, Way::Panics] {
             for n in 0..calls {
                 let store = Store::new(move |call, _| if call == n { way } else { Way::Well });
-                let (app, log) = scenario(handler, store, 0).await;
+                let (app, log) = scenario(BROKERS[n % 4], handler, store, 0).await;
                 assert_eq!(log.counts(), once(), "{handler}: call {n} {way:?}\n{}", app.story());
                 let status = status(&app, handler).await;
                 // A store that panics as it is asked for a claim is a failed attempt, as a layer that panics is.
@@ -571,7 +582,7 @@ async fn a_store_that_fails_at_any_one_call_repeats_nothing_and_loses_nothing() 
 
 #[tokio::test(start_paused = true)]
 async fn random_faults_of_store_and_broker_repeat_no_work_and_lose_none() {
-    let seeds = std::env::var("CONVOKE_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(30);
+    let seeds = std::env::var("CONVOKE_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(32);
     for seed in 0..seeds {
         let random = Mutex::new(Seeded(seed));
         let rate = seed % 5 * 8;
@@ -582,7 +593,7 @@ async fn random_faults_of_store_and_broker_repeat_no_work_and_lose_none() {
             }
             [Way::Fails, Way::Silent, Way::Hangs][random.below(3) as usize]
         });
-        let (app, log) = scenario("work", store, seed % 4).await;
+        let (app, log) = scenario(BROKERS[seed as usize / 4 % 4], "work", store, seed % 4).await;
         assert_eq!(log.counts(), once(), "seed {seed}\n{}", app.story());
         let status = status(&app, "work").await;
         assert_eq!((status.dead, status.in_flight), (0, 0), "seed {seed}: {status:?}");
