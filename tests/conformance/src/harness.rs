@@ -48,6 +48,13 @@ pub trait Harness: Send + Sync + 'static {
         drop(broker);
     }
 
+    /// Puts something around every application of a case, so that the suite itself can be tested: with what is broken on purpose it
+    /// has to fail. Adapters leave it as it is.
+    #[doc(hidden)]
+    fn tamper(&self, app: convoke_runtime::App) -> convoke_runtime::App {
+        app
+    }
+
     /// Kills the server as a power failure would. Returns when it is dead. What it had confirmed must be there after
     /// [`start`](Self::start).
     async fn kill(&self) -> Result<(), Stop> {

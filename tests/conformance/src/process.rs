@@ -83,7 +83,8 @@ impl Setup {
             let acts = Acts { process: process.to_owned(), acts, journal, story: tapped.clone() };
             let tap = Tap::new(Arc::clone(&connection), process, tapped, wire);
             let app = App::new(app_name).registry(registry).state(acts).observe(observer).quiet();
-            let handle = configure(app).broker(Arc::new(tap)).start().await?;
+            let app = harness.tamper(configure(app));
+            let handle = app.broker(Arc::new(tap)).start().await?;
             Ok::<_, Error>((handle, connection))
         };
         let (handle, connection) = match home.run(start).await? {

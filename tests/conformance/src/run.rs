@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use convoke_core::BoxFuture;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::cases;
 use crate::lab::Lab;
 use crate::report::{Outcome, Report, Row};
 use crate::stop::{CaseResult, Stop};
@@ -41,12 +40,18 @@ pub fn run<H: Harness>(make: impl Fn(&str) -> H) -> Report {
 /// Runs the cases whose name contains `only`, and prints nothing.
 pub fn run_only<H: Harness>(only: &str, make: impl Fn(&str) -> H) -> Report {
     let mut report = Report::default();
-    for case in cases::all().into_iter().filter(|case| case.name.contains(only)) {
+    for case in crate::cases::all().into_iter().filter(|case| case.name.contains(only)) {
         let harness: Arc<dyn Harness> = Arc::new(make(case.name));
         report.broker = harness.name();
         report.rows.push(run_one(case, &harness));
     }
     report
+}
+
+/// The names of all cases, in the order of the promises.
+#[must_use]
+pub fn cases() -> Vec<&'static str> {
+    crate::cases::all().into_iter().map(|case| case.name).collect()
 }
 
 fn run_one(case: Case, harness: &Arc<dyn Harness>) -> Row {

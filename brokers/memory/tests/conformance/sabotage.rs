@@ -2,17 +2,18 @@
 
 use std::any::Any;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use convoke_core::broker::{
-    Broker, Capabilities, CloseReport, Commit, Durability, EnsureMode, EnsureReport, Health, Lag, PublishOutcome, Settle,
-    Settled, Settlement, SubscribeSpec, Subscription, SubscriptionControl, SubscriptionEvent, Topology,
+    Broker, Capabilities, CloseReport, Commit, Durability, EnsureMode, EnsureReport, GroupSpec, Health, Lag, Progress,
+    PublishOutcome, Settle, Settled, Settlement, SubscribeSpec, Subscription, SubscriptionControl, SubscriptionEvent, Token,
+    Topology,
 };
-use convoke_core::{BoxFuture, Epoch, Error, Headers, Outgoing, PartId, Receipt, Topic};
+use convoke_core::{BoxFuture, Epoch, Error, Headers, Incoming, Message, Outgoing, PartId, Receipt, Topic};
 use futures_core::Stream;
 
 /// How it is broken.
@@ -35,6 +36,18 @@ pub(crate) enum Sabotage {
     ChangesIds,
     HasNoLag,
     EndsSilently,
+    AcksEarly,
+    CommitsPastGaps,
+    ForgetsProgress,
+    LosesKeys,
+    ForgetsDelays,
+    DropsPoison,
+    LeaksCredit,
+    RetriesForEveryGroup,
+    KnowsOneGroup,
+    SharesNothing,
+    GivesUpAtOnce,
+    LosesTheLastAcks,
 }
 use Sabotage::*;
 
@@ -71,6 +84,21 @@ impl Broken {
         }
         outgoing.message = message.build();
         outgoing
+    }
+
+    /// What it makes of a subscription.
+    async fn misread(&self, mut spec: SubscribeSpec) -> Result<SubscribeSpec, Error> {
+        match self.how {
+            KnowsOneGroup => {
+                spec.group = "everybody".to_owned();
+                let mut topology = Topology::default();
+                topology.groups = vec![GroupSpec::new(spec.group.clone(), spec.topics.clone())];
+                self.inner.ensure(&topology, EnsureMode::Create).await?;
+            }
+            SharesNothing => spec.broadcast = true,
+            _ => {}
+        }
+        Ok(spec)
     }
 
     fn pretend(&self, outgoing: &Outgoing, outcome: PublishOutcome) -> PublishOutcome {
@@ -123,9 +151,12 @@ impl Broker for Broken {
     }
 
     async fn subscribe(&self, spec: SubscribeSpec) -> Result<Subscription, Error> {
+        let (how, broker) = (self.how, Arc::clone(&self.inner));
+        let spec = self.misread(spec).await?;
         let Subscription { events, control, .. } = self.inner.subscribe(spec).await?;
-        let how = self.how;
-        Ok(Subscription::new(Box::pin(Events { inner: events, how }), Box::new(Control { inner: control, how })))
+        let shared = Arc::new(Shared { control, broker, how, messages: Mutex::default(), unsaid: Mutex::default() });
+        let events = Events { inner: events, shared: Arc::clone(&shared) };
+        Ok(Subscription::new(Box::pin(events), Box::new(Control(shared))))
     }
 
     async fn topics(&self) -> Result<Vec<(Topic, u32)>, Error> {
@@ -154,9 +185,20 @@ impl Broker for Broken {
     }
 }
 
+/// What both halves of a subscription have in common.
+struct Shared {
+    control: Box<dyn SubscriptionControl>,
+    broker: Arc<dyn Broker>,
+    how: Sabotage,
+    /// What was delivered, for those that publish it again.
+    messages: Mutex<Vec<(Token, Message)>>,
+    /// Acknowledgements that are kept back until more are there.
+    unsaid: Mutex<Vec<Settlement>>,
+}
+
 struct Events {
     inner: Pin<Box<dyn Stream<Item = SubscriptionEvent> + Send>>,
-    how: Sabotage,
+    shared: Arc<Shared>,
 }
 
 impl Stream for Events {
@@ -165,11 +207,18 @@ impl Stream for Events {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<SubscriptionEvent>> {
         loop {
             let mut event = ready!(self.inner.as_mut().poll_next(cx));
-            match (&mut event, self.how) {
+            match (&mut event, self.shared.how) {
                 (Some(SubscriptionEvent::Gap { .. }), HidesGaps) => continue,
                 (Some(SubscriptionEvent::Interrupted(_)), HidesCuts) => continue,
-                (Some(SubscriptionEvent::Deliveries(deliveries)), ForgetsAttempts) => {
-                    deliveries.messages.iter_mut().for_each(|incoming| incoming.attempts = 0);
+                (Some(SubscriptionEvent::Revoking { part, epoch, .. }), GivesUpAtOnce) => {
+                    self.shared.control.revoked(*part, *epoch);
+                    continue;
+                }
+                (Some(SubscriptionEvent::Deliveries(deliveries)), _) => {
+                    self.shared.spoil(&mut deliveries.messages);
+                    if deliveries.messages.is_empty() {
+                        continue;
+                    }
                 }
                 _ => {}
             }
@@ -178,37 +227,98 @@ impl Stream for Events {
     }
 }
 
-struct Control {
-    inner: Box<dyn SubscriptionControl>,
-    how: Sabotage,
+impl Shared {
+    /// What it does to messages on their way in.
+    fn spoil(&self, messages: &mut Vec<Incoming>) {
+        // What it says of itself is applied at once here; its answer is not waited for.
+        let ack = |incoming: &Incoming| drop(self.control.settle(vec![Settlement::new(incoming.token.clone(), Settle::Ack)]));
+        match self.how {
+            ForgetsAttempts => messages.iter_mut().for_each(|incoming| incoming.attempts = 0),
+            ForgetsDelays => messages.iter_mut().for_each(|incoming| incoming.due_in = None),
+            AcksEarly => messages.iter().for_each(ack),
+            DropsPoison => messages.retain(|incoming| {
+                let fine = incoming.message.payload().first() == Some(&b'{') && incoming.message.payload().last() == Some(&b'}');
+                if !fine {
+                    ack(incoming);
+                }
+                fine
+            }),
+            LosesKeys => {
+                for incoming in messages {
+                    let key = format!("{}", incoming.position);
+                    incoming.message = incoming.message.clone().into_builder().key(key).build();
+                }
+            }
+            RetriesForEveryGroup => {
+                let delivered = messages.iter().map(|incoming| (incoming.token.clone(), incoming.message.clone()));
+                self.messages.lock().unwrap().extend(delivered);
+            }
+            _ => {}
+        }
+    }
+
+    /// Has a message come again by publishing it where it came from.
+    fn publish_again(&self, token: &Token, delay: Duration) {
+        let delivered =
+            self.messages.lock().unwrap().iter().find(|(other, _)| other == token).map(|(_, message)| message.clone());
+        let Some(message) = delivered else { return };
+        let broker = Arc::clone(&self.broker);
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            broker.publish(vec![Outgoing::new(message)]).await;
+        });
+    }
+
+    /// Says nothing of the last acknowledgements until others come.
+    fn keep_back(&self, batch: Vec<Settlement>) -> Vec<Settlement> {
+        if self.how != LosesTheLastAcks {
+            return batch;
+        }
+        std::mem::replace(&mut *self.unsaid.lock().unwrap(), batch)
+    }
 }
+
+struct Control(Arc<Shared>);
 
 impl SubscriptionControl for Control {
     fn grant(&self, part: PartId, epoch: Epoch, messages: u32, bytes: u64) {
-        let times = if self.how == KnowsNoBounds { 100 } else { 1 };
-        self.inner.grant(part, epoch, messages * times, bytes * u64::from(times));
+        let (messages, bytes) = match self.0.how {
+            KnowsNoBounds => (messages * 100, bytes * 100),
+            LeaksCredit => (messages - messages.div_ceil(4), bytes),
+            _ => (messages, bytes),
+        };
+        self.0.control.grant(part, epoch, messages, bytes);
     }
 
     fn settle(&self, batch: Vec<Settlement>) -> BoxFuture<'static, Vec<Settled>> {
+        let how = self.0.how;
         let mut forgotten = Vec::new();
         let mut forward = Vec::new();
         for mut settlement in batch {
             let forget = matches!(
-                (self.how, settlement.settle),
-                (ForgetsAcks, Settle::Ack) | (ForgetsExtensions, Settle::Extend) | (ForgetsMarks, Settle::Mark { .. })
+                (how, settlement.settle),
+                (ForgetsAcks | AcksEarly, Settle::Ack)
+                    | (ForgetsExtensions, Settle::Extend)
+                    | (ForgetsMarks, Settle::Mark { .. })
+                    | (LosesTheLastAcks, _)
             );
-            match (self.how, &mut settlement.settle) {
+            match (how, &mut settlement.settle) {
                 (AcksWhatIsGivenBack, settle @ Settle::Nack { .. }) => *settle = Settle::Ack,
                 (IgnoresDelays, Settle::Nack { delay, .. }) => *delay = Duration::ZERO,
+                (RetriesForEveryGroup, settle @ Settle::Nack { hold: false, .. }) => {
+                    if let Settle::Nack { delay, .. } = *settle {
+                        self.0.publish_again(&settlement.token, delay);
+                    }
+                    *settle = Settle::Ack;
+                }
                 _ => {}
             }
             forgotten.push(forget);
-            if !forget {
+            if !forget || how == LosesTheLastAcks {
                 forward.push(settlement);
             }
         }
-        let answers = self.inner.settle(forward);
-        let how = self.how;
+        let answers = self.0.control.settle(self.0.keep_back(forward));
         Box::pin(async move {
             let mut answers = answers.await.into_iter();
             let mut answer = |forget| if forget { Settled::Applied } else { answers.next().unwrap_or(Settled::Stale) };
@@ -217,15 +327,22 @@ impl SubscriptionControl for Control {
         })
     }
 
-    fn commit(&self, batch: Vec<Commit>) -> BoxFuture<'static, Vec<Settled>> {
-        self.inner.commit(batch)
+    fn commit(&self, mut batch: Vec<Commit>) -> BoxFuture<'static, Vec<Settled>> {
+        for commit in &mut batch {
+            match (self.0.how, commit.progress.done.last()) {
+                (CommitsPastGaps, Some((_, last))) => commit.upto = commit.upto.max(last.next()),
+                (ForgetsProgress, _) => commit.progress = Progress::default(),
+                _ => {}
+            }
+        }
+        self.0.control.commit(batch)
     }
 
     fn revoked(&self, part: PartId, epoch: Epoch) {
-        self.inner.revoked(part, epoch);
+        self.0.control.revoked(part, epoch);
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {
-        self.inner.close()
+        self.0.control.close()
     }
 }
