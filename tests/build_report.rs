@@ -157,10 +157,9 @@ async fn everything_that_is_wrong_is_reported_at_once_with_its_place() {
 
 #[tokio::test]
 async fn what_does_not_work_yet_is_refused_and_never_ignored() {
-    let cases: [(&str, Set); 6] = [
+    let cases: [(&str, Set); 5] = [
         ("`build.{region}`; topics with a parameter", |options| options.topics = &["build.{region}"]),
         ("`build.*`; topics with a parameter and patterns", |options| options.topics = &["build.*"]),
-        ("`broadcast`", |options| options.broadcast = true),
         ("`broker = …`", |options| options.broker = Some("other")),
         ("`transaction`", |options| options.transaction = true),
         ("hold a key for up to 3600s", |options| options.retry = options.retry.backoff(ms(1), Duration::from_secs(3600))),
@@ -171,12 +170,11 @@ async fn what_does_not_work_yet_is_refused_and_never_ignored() {
         says(&problems, &["`early` (by_hand.rs:1)", what]);
     }
     says(&report(app().only(["answer"]).broker_named("b", "memory://b")).await, &["`broker_named`", "not supported yet"]);
-    says(&report(app().only(["answer"]).until_end()).await, &["`until_end`", "not supported yet"]);
 }
 
 #[tokio::test]
 async fn options_that_would_lose_or_stop_messages_are_refused() {
-    let cases: [(Describe, Set, &[&str]); 6] = [
+    let cases: [(Describe, Set, &[&str]); 7] = [
         (batches, |options| options.batch = Some(BatchOptions::new(0, ms(1))), &["a batch of 0"]),
         (asks, |options| options.batch = Some(BatchOptions::new(5, ms(1))), &["has `batch(…)`", "a single message"]),
         (
@@ -184,6 +182,7 @@ async fn options_that_would_lose_or_stop_messages_are_refused() {
             |options| (options.topics, options.batch) = (&["build.anything"], Some(BatchOptions::new(5, ms(1)))),
             &["has `batch(…)`", "a single message"],
         ),
+        (asks, |options| (options.broadcast, options.group) = (true, Some("mine")), &["is a `broadcast`", "drop `group`"]),
         (asks, |options| options.dead_letter = Some("build.asks"), &["dead letters to `build.asks`, which it reads"]),
         (
             asks,

@@ -54,7 +54,7 @@ fn every_argument_reaches_the_options() {
     assert_eq!(options.batch, Some(BatchOptions::new(100, Duration::from_millis(50))));
     assert_eq!(options.topics, ["orders.eu", "orders.{region}", "orders.*"]);
     assert_eq!(options.matches, Some(HeaderMatch::new("kind", "express")));
-    assert_eq!(options.start, StartAt::New);
+    assert_eq!(options.start, Some(StartAt::New));
     assert_eq!(options.broker, Some("analytics"));
     assert!(!options.broadcast);
 }
@@ -66,6 +66,6 @@ fn what_is_not_said_stays_at_its_default() {
     assert_eq!(options.retry, RetryOptions::new().backoff(Duration::from_secs(1), Duration::from_secs(1)));
     assert_eq!(options.topics, ["orders.old"]);
     assert!(options.broadcast);
-    assert_eq!(options.start, StartAt::Earliest);
+    assert_eq!(options.start, Some(StartAt::Earliest));
     assert_eq!(options.on_retry, OnRetry::Hold);
 }

@@ -31,8 +31,8 @@
 //!   `close`; not after a cut, a revocation or an owner that took too long, because this broker knows that their process lives.
 //! - [`Start::At`](convoke_core::broker::Start::At) an offset that is not there yet begins when it is; one that is not there any
 //!   more is reported as `Gap`.
-//! - [`until_end`](convoke_core::broker::SubscribeSpec::until_end): the stream ends once everything up to the mark was
-//!   delivered. What it brought can still be settled, until the control is dropped too.
+//! - [`until_end`](convoke_core::broker::SubscribeSpec::until_end): the marks are the ends of the logs when the subscription
+//!   joins, and stay through cuts; nothing beyond them is handed to it, also if another member had it in hand before.
 //!
 //! # Cancel safety
 //! Publishing, settling and closing happen when the method is called or its future first polled, whole batches at once: a

@@ -28,10 +28,8 @@ pub(crate) struct Member {
     pub(crate) waker: Option<Waker>,
     /// Where each partition of each topic ends for it, if it ends: in the order of `topics`.
     pub(crate) marks: Option<Vec<Vec<u64>>>,
-    /// Whether the stream has come to the marked end.
+    /// Whether it was told that it is at the marked end.
     pub(crate) ended: bool,
-    /// Whether the stream and the control are gone.
-    pub(crate) dropped: (bool, bool),
     /// The partition to begin with.
     turn: usize,
 }
@@ -47,18 +45,7 @@ pub(crate) enum Step {
 
 impl Member {
     pub(crate) fn new(connection: u64, group: usize, topics: Vec<usize>, marks: Option<Vec<Vec<u64>>>) -> Self {
-        Self {
-            connection,
-            group,
-            topics,
-            parts: Vec::new(),
-            queue: VecDeque::new(),
-            waker: None,
-            marks,
-            ended: false,
-            dropped: (false, false),
-            turn: 0,
-        }
+        Self { connection, group, topics, parts: Vec::new(), queue: VecDeque::new(), waker: None, marks, ended: false, turn: 0 }
     }
 
     /// The number under which the subscription knows a partition; the next one if it never had it.
@@ -102,11 +89,16 @@ impl State {
                 let shown = |offset| position::shown(positions, offset, 0);
                 let (from, to) = (shown(part.cursor.next()), shown(log.start()));
                 part.cursor.skip_to(log.start());
-                if positions == Positions::Tag {
-                    // A queue does not tell what it dropped.
-                    continue;
+                let gap = SubscriptionEvent::Gap { part: owner.part, from, to };
+                if group.ending > 0 {
+                    let g = member.group;
+                    self.wake_group(g);
                 }
-                return Step::Event(SubscriptionEvent::Gap { part: owner.part, from, to });
+                if positions == Positions::Tag {
+                    // A queue does not tell what it dropped: what is behind it comes next.
+                    return self.step(id, now, waker);
+                }
+                return Step::Event(gap);
             }
             if fixed {
                 wake = wake.min(part.cursor.lease_end());
@@ -120,19 +112,14 @@ impl State {
                 marks.get(topic)?.get(p).copied()
             };
             let end = member.marks.as_ref().and_then(mark).unwrap_or(u64::MAX);
-            if part.cursor.has_ready() || part.cursor.next() < log.end().min(end) {
+            if part.cursor.has_ready(end) || part.cursor.next() < log.end().min(end) {
                 #[allow(clippy::cast_possible_truncation, reason = "partitions are counted in u32")]
                 let partition = p as u32;
                 let with = Handing { part: owner.part, partition, epoch: owner.epoch, now, lease, positions, text, end };
                 let messages = part.cursor.take(log, with, &mut owner.credit, &mut group.repeat);
                 if !messages.is_empty() {
                     member.turn = index + 1;
-                    let event = SubscriptionEvent::Deliveries(Deliveries::new(owner.part, owner.epoch, messages));
-                    if group.ending > 0 {
-                        let g = member.group;
-                        self.wake_group(g);
-                    }
-                    return Step::Event(event);
+                    return Step::Event(SubscriptionEvent::Deliveries(Deliveries::new(owner.part, owner.epoch, messages)));
                 }
             }
             wake = wake.min(part.cursor.next_wake());
@@ -141,7 +128,7 @@ impl State {
             if let Some(member) = self.members.get_mut(&id) {
                 member.ended = true;
             }
-            return Step::End;
+            return Step::Event(SubscriptionEvent::AtEnd);
         }
         let Some(member) = self.members.get_mut(&id) else { return Step::End };
         wake = wake.min(self.cut.map_or(NEVER, |until| until));
@@ -172,14 +159,14 @@ impl State {
         }
     }
 
-    /// Whether everything up to the marks of a subscription was delivered, to it or to other members.
+    /// Whether everything below the marks of a subscription is settled, by it or by other members.
     fn at_end(&self, id: MemberId) -> bool {
         let Some(member) = self.members.get(&id) else { return false };
         let Some(marks) = &member.marks else { return false };
         let Some(group) = self.groups.get(member.group).and_then(Option::as_ref) else { return false };
         member.topics.iter().zip(marks).all(|(k, marks)| {
             let parts = group.topics[*k].parts.iter();
-            parts.zip(marks).all(|(part, mark)| part.cursor.next() >= *mark && !part.cursor.has_ready())
+            parts.zip(marks).all(|(part, mark)| part.cursor.low() >= *mark)
         })
     }
 
@@ -203,7 +190,7 @@ impl State {
         let cursor = &part.cursor;
         let log = &self.topics[group_topic.topic].parts[p];
         // A stream that had credit waits for this partition already.
-        if !had && (cursor.has_ready() || cursor.next() < log.end() || cursor.next_wake() < NEVER) {
+        if !had && (cursor.has_ready(u64::MAX) || cursor.next() < log.end() || cursor.next_wake() < NEVER) {
             self.wakes.extend(member.waker.take());
         }
     }
@@ -214,7 +201,7 @@ impl State {
         let Some(group) = self.groups.get_mut(member.group).and_then(Option::as_mut) else {
             return batch.iter().map(|_| Settled::Stale).collect();
         };
-        let mut returned = false;
+        let (mut returned, mut done) = (false, false);
         let answers = batch
             .into_iter()
             .map(|Settlement { token, settle, .. }| {
@@ -233,11 +220,17 @@ impl State {
                     return Settled::Stale;
                 }
                 returned |= matches!(settle, Settle::Nack { .. });
+                done |= settle == Settle::Ack;
                 Settled::Applied
             })
             .collect();
         if returned {
             self.wakes.extend(member.waker.take());
+        }
+        if done && group.ending > 0 {
+            // Whoever waits for the end looks again.
+            let g = member.group;
+            self.wake_group(g);
         }
         answers
     }
@@ -261,7 +254,12 @@ impl State {
             return Settled::Stale;
         }
         match part.cursor.commit(commit, now, most) {
-            Ok(()) => Settled::Applied,
+            Ok(()) => {
+                if group.ending > 0 {
+                    self.wake_group(g);
+                }
+                Settled::Applied
+            }
             Err(Refused::TooLong(length)) => {
                 let text = format!("the text of the commit has {length} characters and the memory broker takes {most}; say less");
                 Settled::Failed(Error::new(ErrorKind::TooLarge, text))

@@ -64,15 +64,13 @@ impl Stream for Events {
     }
 }
 
-/// Without its stream a subscription is dead, unless the stream has come to its end: then what it brought can still be settled.
+/// Without its stream a subscription is dead: that it was not closed means a crash, unless it had come to its end.
 impl Drop for Events {
     fn drop(&mut self) {
         self.shared.with(|state, now| {
-            if let Some(member) = state.members.get_mut(&self.member) {
-                member.dropped.0 = true;
-                if !member.ended || member.dropped.1 {
-                    state.leave(self.member, true, now);
-                }
+            if let Some(member) = state.members.get(&self.member) {
+                let unclean = !member.ended;
+                state.leave(self.member, unclean, now);
             }
         });
     }
@@ -105,18 +103,5 @@ impl SubscriptionControl for Control {
     fn close(&self) -> BoxFuture<'static, ()> {
         self.shared.with(|state, now| state.leave(self.member, false, now));
         Box::pin(ready(()))
-    }
-}
-
-impl Drop for Control {
-    fn drop(&mut self) {
-        self.shared.with(|state, now| {
-            if let Some(member) = state.members.get_mut(&self.member) {
-                member.dropped.1 = true;
-                if member.dropped.0 {
-                    state.leave(self.member, true, now);
-                }
-            }
-        });
     }
 }

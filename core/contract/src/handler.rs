@@ -82,9 +82,9 @@ pub struct HandlerOptions {
     pub topics: &'static [&'static str],
     /// Takes only messages with this header and value.
     pub matches: Option<HeaderMatch>,
-    /// Where a new group begins.
-    pub start: StartAt,
-    /// Whether every instance of the application gets every message.
+    /// Where a new group begins; by default at the earliest message, and a broadcast at what is new.
+    pub start: Option<StartAt>,
+    /// Whether every instance of the application gets every message, without a group that outlives it.
     pub broadcast: bool,
     /// The broker's name, where the application has several.
     pub broker: Option<&'static str>,
@@ -111,7 +111,7 @@ impl HandlerOptions {
             batch: None,
             topics: &[],
             matches: None,
-            start: StartAt::Earliest,
+            start: None,
             broadcast: false,
             broker: None,
             transaction: false,

@@ -48,7 +48,7 @@ pub(crate) fn options(args: &HandlerArgs) -> TokenStream {
         set.push(quote!(options.matches = #matches;));
     }
     if let Some(start) = &args.start {
-        let start = variant("StartAt", start);
+        let start = some(variant("StartAt", start));
         set.push(quote!(options.start = #start;));
     }
     if args.transaction {

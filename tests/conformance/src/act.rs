@@ -96,7 +96,7 @@ impl Act {
     }
 
     pub(crate) fn starting_new(self) -> Self {
-        self.option(|options| options.start = StartAt::New)
+        self.option(|options| options.start = Some(StartAt::New))
     }
 
     /// So many attempts, with delays between these, without jitter.

@@ -21,7 +21,7 @@ pub(crate) struct Handing {
     pub(crate) positions: Positions,
     /// Whether header values were escaped.
     pub(crate) text: bool,
-    /// Nothing is handed out for the first time from here on.
+    /// Nothing is handed out from here on.
     pub(crate) end: u64,
 }
 

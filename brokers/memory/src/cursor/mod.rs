@@ -154,9 +154,9 @@ impl Cursor {
         self.delayed as u64
     }
 
-    /// Whether messages that were handed out before are to be handed out now.
-    pub(crate) fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
+    /// Whether messages below `end` that were handed out before are to be handed out now.
+    pub(crate) fn has_ready(&self, end: u64) -> bool {
+        self.ready.first().is_some_and(|first| *first < end)
     }
 
     /// When something becomes ready by itself.
@@ -203,7 +203,7 @@ impl Cursor {
         let most = (self.ready.len() as u64).saturating_add(fresh).min(credit.messages);
         let mut out = Vec::with_capacity(usize::try_from(most).unwrap_or(BATCH).min(BATCH));
         while out.len() < BATCH && credit.any() {
-            let Some(&offset) = self.ready.first() else { break };
+            let Some(&offset) = self.ready.first().filter(|first| **first < with.end) else { break };
             out.extend(self.hand_again(offset, log, with, credit));
             if *repeat > 0 {
                 *repeat -= 1;

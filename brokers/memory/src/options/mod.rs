@@ -241,6 +241,7 @@ impl Options {
         capabilities.header_values = self.headers;
         capabilities.start_positions = self.starts;
         capabilities.broadcast = true;
+        capabilities.until_end = true;
         capabilities.drops_unrouted = self.unrouted == Unrouted::Drop;
         capabilities
     }

@@ -1,6 +1,7 @@
 //! The broker's promises, one test each, in virtual time.
 
 mod connections;
+mod end;
 mod failing;
 mod harness;
 mod ownership;

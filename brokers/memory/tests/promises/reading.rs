@@ -233,29 +233,6 @@ async fn credit_wakes_a_reader_for_what_was_given_back_and_for_what_is_delayed()
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_members_that_read_until_the_end_come_to_it() {
-    let broker = broker(2).await;
-    let mut until_end = spec();
-    until_end.until_end = true;
-    publish_numbers(&broker, 0..2).await;
-    let mut first = Reader::with(&broker, until_end.clone()).await;
-    let mut second = Reader::with(&broker, until_end).await;
-    // The first takes one partition and gives the other away, which the second takes.
-    while first.owned.len() < 2 {
-        first.next().await;
-    }
-    first.events();
-    let first = tokio::spawn(async move {
-        while first.next().await.is_some() {}
-        first
-    });
-    tokio::task::yield_now().await;
-    while second.next().await.is_some() {}
-    let ended = tokio::time::timeout(secs(1), first).await;
-    assert!(ended.is_ok(), "whoever waits is told when another comes to the end");
-}
-
-#[tokio::test(start_paused = true)]
 async fn lag_is_exact() {
     let broker = broker(2).await;
     assert!(broker.lag(GROUP, &[Topic::from(TOPIC)]).await.is_err(), "an unknown group has no lag");
@@ -277,67 +254,6 @@ async fn lag_is_exact() {
     reader.apply(&messages[2], Settle::Ack).await;
     assert_eq!(counts(&broker).await, (6, 4, 1));
     assert_eq!(lag(&broker).await.oldest, Some(secs(5)));
-}
-
-#[tokio::test(start_paused = true)]
-async fn reading_until_the_end_ends() {
-    let broker = broker(2).await;
-    publish_numbers(&broker, 0..5).await;
-    let mut until_end = spec();
-    until_end.until_end = true;
-    let mut reader = Reader::with(&broker, until_end.clone()).await.frugal();
-    publish_numbers(&broker, 5..9).await;
-    reader.events();
-    reader.grant(1, 1000);
-    let mut messages = reader.messages();
-    assert_eq!(messages.len(), 2);
-    assert!(reader.poll().is_pending());
-    reader.grant(100, 1000);
-    messages.extend(reader.messages());
-    let mut got = numbers(&messages);
-    got.sort_unstable();
-    assert_eq!(got, [0, 1, 2, 3, 4], "nothing that came after the mark");
-    assert!(reader.next().await.is_none());
-    let Reader { events, control, .. } = reader;
-    drop(events);
-    for incoming in &messages {
-        let batch = vec![convoke_core::broker::Settlement::new(incoming.token.clone(), Settle::Ack)];
-        assert!(matches!(control.settle(batch).await[..], [convoke_core::broker::Settled::Applied]), "after the end too");
-    }
-    drop(control);
-    assert_eq!(counts(&broker).await, (4, 0, 0));
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_was_read_until_the_end_and_not_settled_comes_again() {
-    let broker = broker(1).await;
-    publish_numbers(&broker, 0..2).await;
-    let mut until_end = spec();
-    until_end.until_end = true;
-    for deliveries in 1..4 {
-        let mut reader = Reader::with(&broker, until_end.clone()).await;
-        let messages = reader.messages();
-        assert_eq!(numbers(&messages), [0, 1]);
-        assert!(messages.iter().all(|incoming| incoming.deliveries == deliveries));
-        assert!(reader.next().await.is_none());
-        let Reader { events, control, .. } = reader;
-        if deliveries % 2 == 0 {
-            drop((events, control));
-        } else {
-            drop((control, events));
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn reading_an_empty_topic_until_the_end_ends_at_once() {
-    let broker = broker(2).await;
-    let mut until_end = spec();
-    until_end.until_end = true;
-    let mut reader = Reader::with(&broker, until_end).await;
-    while let Some(event) = reader.next().await {
-        assert!(matches!(event, SubscriptionEvent::Assigned { .. }));
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -45,6 +45,8 @@ pub struct Capabilities {
     pub patterns: bool,
     /// Whether each instance can get every message.
     pub broadcast: bool,
+    /// Whether a subscription can read up to a marked end.
+    pub until_end: bool,
     /// Whether messages can expire.
     pub expiry: bool,
     /// Whether an answer's address travels with a message.
@@ -77,6 +79,7 @@ impl Capabilities {
             start_positions: false,
             patterns: false,
             broadcast: false,
+            until_end: false,
             expiry: false,
             reply_to: false,
             drops_unrouted: false,

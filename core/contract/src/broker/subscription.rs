@@ -25,9 +25,14 @@ pub struct SubscribeSpec {
     pub topics: Vec<Topic>,
     /// Where a new group begins.
     pub start: Start,
-    /// Where to stop: read what is there now, then end the stream.
+    /// Where to stop: the end of each topic is marked now, and nothing beyond the marks is delivered. Once the group has settled
+    /// everything below them, whoever of its members did, [`SubscriptionEvent::AtEnd`] is said. Messages that wait for a retry are
+    /// waited for; what is scheduled and not due yet is not there. Only where
+    /// [`Capabilities::until_end`](super::Capabilities::until_end) is declared.
     pub until_end: bool,
-    /// Whether this subscription gets every message, by itself, without a group that outlives it.
+    /// Whether this subscription gets every message, by itself, without a group that outlives it. Its place is kept across
+    /// interruptions for as long as the subscription lives. Only where [`Capabilities::broadcast`](super::Capabilities::broadcast)
+    /// is declared.
     pub broadcast: bool,
     /// Whether partitions need one owner each, because keys are handled in order.
     pub ordered: bool,
@@ -61,7 +66,7 @@ pub enum Start {
 /// Dropping both parts ends it without settling anything.
 #[non_exhaustive]
 pub struct Subscription {
-    /// What happens, in order. Ends when the subscription is closed, or at the marked end.
+    /// What happens, in order. Ends when the subscription is closed, and after [`SubscriptionEvent::AtEnd`].
     pub events: Pin<Box<dyn Stream<Item = SubscriptionEvent> + Send>>,
     /// How to steer it.
     pub control: Box<dyn SubscriptionControl>,
@@ -136,6 +141,8 @@ pub enum SubscriptionEvent {
     Interrupted(Error),
     /// The connection is back; assignments follow.
     Resumed,
+    /// Everything below the marks is settled ([`SubscribeSpec::until_end`]). Nothing comes after it.
+    AtEnd,
     /// The broker discarded messages before we had them.
     Gap {
         /// The partition.

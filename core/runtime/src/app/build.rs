@@ -35,7 +35,8 @@ impl App {
             deployment: &deployment,
             names: &names,
         };
-        let plan = plan::plan(given, &mut problems);
+        let mut plan = plan::plan(given, &mut problems);
+        plan.subscriptions.iter_mut().for_each(|subscription| subscription.until_end = self.until_end);
         self.check_layers(&plan, &mut problems);
         let opened = match self.broker.take() {
             Some(broker) => Ok(broker),

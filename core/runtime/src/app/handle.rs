@@ -8,14 +8,13 @@ use std::time::Duration;
 use convoke_core::broker::{Broker, Faults, Health};
 use convoke_core::{Error, ErrorKind, HandlerDef, Publisher, Topic};
 use convoke_engine::RouteId;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::Settings;
-use super::status::{AppStatus, HandlerStatus, STALLED, read};
-use crate::driver::{Command, Remote};
-use crate::publisher::{Outward, Sink};
+use super::binder::Binder;
+use super::bound::{Bound, Bounds};
+use super::status::AppStatus;
+use crate::driver::Command;
+use crate::publisher::Sink;
 
 /// A running application: publish, pause, resume, resize, look, drain. Cheap to clone.
 ///
@@ -24,24 +23,18 @@ use crate::publisher::{Outward, Sink};
 pub struct AppHandle(Arc<Inner>);
 
 pub(super) struct Inner {
-    pub(super) broker: Arc<dyn Broker>,
-    pub(super) sink: Arc<Sink>,
-    pub(super) outward: Arc<Outward>,
-    pub(super) publisher: Publisher,
-    pub(super) bound: Vec<Bound>,
-    pub(super) tasks: tokio::sync::Mutex<Vec<JoinHandle<()>>>,
-    pub(super) turns: Arc<watch::Sender<u64>>,
-    pub(super) ends: Arc<watch::Sender<usize>>,
-    pub(super) settings: Settings,
-    pub(super) aborted: AtomicBool,
+    binder: Binder,
+    sink: Arc<Sink>,
+    bounds: Bounds,
+    /// Whether it ends by itself.
+    until_end: bool,
+    aborted: AtomicBool,
 }
 
-/// A subscription that is bound to a driver.
-pub(super) struct Bound {
-    pub(super) remote: Arc<Remote>,
-    pub(super) group: String,
-    pub(super) topics: Vec<Topic>,
-    pub(super) handlers: Vec<&'static str>,
+impl Inner {
+    pub(super) fn new(binder: Binder, sink: Arc<Sink>, bound: Vec<Arc<Bound>>, until_end: bool) -> Self {
+        Self { binder, sink, bounds: Bounds::new(bound), until_end, aborted: AtomicBool::new(false) }
+    }
 }
 
 /// How a drain ended.
@@ -68,19 +61,19 @@ impl AppHandle {
     /// Publishes from outside of handlers.
     #[must_use]
     pub fn publisher(&self) -> &Publisher {
-        &self.0.publisher
+        &self.0.binder.publisher
     }
 
     /// The broker, for what the common surface does not offer.
     #[must_use]
     pub fn broker(&self) -> &Arc<dyn Broker> {
-        &self.0.broker
+        &self.0.binder.broker
     }
 
     /// How to make the broker fail, for tests; `None` if it cannot be told to.
     #[must_use]
     pub fn faults(&self) -> Option<&dyn Faults> {
-        self.0.broker.faults()
+        self.0.binder.broker.faults()
     }
 
     /// Starts nothing more for a handler until it is resumed. What runs goes on; nothing is lost or repeated.
@@ -140,17 +133,16 @@ impl AppHandle {
     /// A topic of the program, as it is named in this deployment: where [`Publisher::publish`] publishes to it.
     #[must_use]
     pub fn topic(&self, written: &str) -> Topic {
-        self.0.outward.topic(written)
+        self.0.binder.outward.topic(written)
     }
 
     fn tell(&self, handler: &str, command: impl Fn(RouteId) -> Command) -> Result<(), Error> {
-        for bound in &self.0.bound {
-            if let Some(index) = bound.handlers.iter().position(|name| *name == handler) {
-                bound.remote.send(command(route_id(index)));
-                return Ok(());
-            }
+        let bound = self.0.bounds.all();
+        // One handler may be bound several times.
+        if bound.iter().filter(|bound| bound.tell(handler, &command)).count() > 0 {
+            return Ok(());
         }
-        let names: Vec<_> = self.0.bound.iter().flat_map(|bound| &bound.handlers).copied().collect();
+        let names: Vec<_> = bound.iter().flat_map(|bound| &bound.handlers).copied().collect();
         Err(Error::new(ErrorKind::NotFound, format!("no handler is named `{handler}`; there are {}", names.join(", "))))
     }
 
@@ -159,43 +151,13 @@ impl AppHandle {
     /// # Cancel safety
     /// Safe: nothing changes.
     pub async fn status(&self) -> AppStatus {
-        let broker = self.0.broker.health();
+        let broker = &self.0.binder.broker;
         let mut handlers = Vec::new();
-        for bound in &self.0.bound {
-            let lag = self.0.broker.lag(&bound.group, &bound.topics).await.ok();
-            let connection = bound.remote.connection();
-            let now = bound.remote.now();
-            let core = bound.remote.core();
-            for (index, route) in core.routes.iter().enumerate() {
-                let status = core.engine.status(route_id(index));
-                // What only waits for its retry is no work; nor is what came in a moment ago after a quiet hour.
-                let working = status.in_flight > status.waiting && !status.paused && !status.suspended;
-                let old = status.oldest.is_some_and(|since| now.since(since) > STALLED);
-                let stalled = working && old && bound.remote.since_done() > STALLED;
-                handlers.push(HandlerStatus {
-                    handler: route.context.handler.to_string(),
-                    group: bound.group.clone(),
-                    healthy: connection.up && !stalled && !bound.remote.has_ended(),
-                    paused: status.paused,
-                    suspended: status.suspended,
-                    concurrency: status.concurrency,
-                    in_flight: u64::from(status.in_flight),
-                    running: u64::from(status.running),
-                    waiting: u64::from(status.waiting),
-                    oldest: status.oldest.map(|since| now.since(since)),
-                    known: read(&route.counters.known),
-                    handled: read(&route.counters.handled),
-                    failed: read(&route.counters.failed),
-                    dead: read(&route.counters.dead),
-                    dropped: read(&route.counters.dropped),
-                    skipped: read(&route.counters.skipped),
-                    gaps: bound.remote.gaps(),
-                    lag,
-                    connection_failures: connection.failures,
-                });
-            }
+        for bound in self.0.bounds.all() {
+            handlers.extend(bound.status(broker.as_ref()).await);
         }
         handlers.sort_by(|a, b| a.handler.cmp(&b.handler));
+        let broker = broker.health();
         let ready = broker == Health::Up && handlers.iter().all(|handler| handler.healthy);
         AppStatus { ready, broker, publishing: self.0.sink.in_flight(), handlers }
     }
@@ -210,7 +172,7 @@ impl AppHandle {
     /// # Cancel safety
     /// Safe: nothing changes.
     pub async fn settled(&self) {
-        let mut turns = self.0.turns.subscribe();
+        let mut turns = self.0.binder.turns.subscribe();
         loop {
             let before = *turns.borrow_and_update();
             if self.is_settled().await && *turns.borrow() == before {
@@ -225,19 +187,37 @@ impl AppHandle {
         if self.0.sink.in_flight() > 0 {
             return false;
         }
-        for bound in &self.0.bound {
-            if bound.remote.has_drained() {
-                continue;
-            }
-            if !bound.remote.core().engine.idle() {
+        for bound in self.0.bounds.all() {
+            if !bound.is_settled(self.0.binder.broker.as_ref()).await {
                 return false;
-            }
-            match self.0.broker.lag(&bound.group, &bound.topics).await {
-                Ok(lag) if lag.is_zero() => {}
-                _ => return false,
             }
         }
         true
+    }
+
+    /// Waits for the application's end, and drains it: when everything that is bound has read up to its marked end
+    /// ([`App::until_end`](super::App::until_end)), when it is drained, or when one of its drivers has failed.
+    ///
+    /// # Delivery
+    /// At the marked end everything below the mark is settled; the report is that of the drain, which has little left to do.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped the application goes on; call it again.
+    pub async fn ended(&self) -> DrainReport {
+        self.over().await;
+        self.drain().await
+    }
+
+    /// Waits until there is nothing more to wait for.
+    pub(crate) async fn over(&self) {
+        // The sender lives as long as this handle, so that it cannot be gone.
+        let _ = self.0.binder.ends.subscribe().wait_for(|_| self.is_over()).await;
+    }
+
+    fn is_over(&self) -> bool {
+        let bound = self.0.bounds.all();
+        let ends = self.0.until_end || self.0.bounds.is_closed();
+        bound.iter().any(|bound| bound.has_failed()) || (ends && bound.iter().all(|bound| bound.remote.has_ended()))
     }
 
     /// Stops: takes nothing more, finishes what runs within the time that the application allows, gives back what has not
@@ -250,25 +230,23 @@ impl AppHandle {
     /// If the future is dropped the drain goes on; call it again to wait for its end.
     pub async fn drain(&self) -> DrainReport {
         let begun = Instant::now();
-        let within = self.0.settings.drain_within;
-        for bound in &self.0.bound {
+        let within = self.0.binder.settings.drain_within;
+        let bound = self.0.bounds.close();
+        for bound in &bound {
             bound.remote.send(Command::Drain(within));
         }
-        let mut tasks = self.0.tasks.lock().await;
+        self.0.binder.ends.send_modify(|_| {});
         // The engines keep the deadline; this is for a driver that a handler holds by blocking its thread.
         let limit = begun + within + GRACE;
         let mut clean = !self.0.aborted.load(Ordering::Acquire);
-        // One by one and only while they are there: whoever drops this future may call again.
-        while let Some(task) = tasks.last_mut() {
-            clean &= matches!(tokio::time::timeout_at(limit, &mut *task).await, Ok(Ok(())));
-            task.abort();
-            tasks.pop();
+        for bound in &bound {
+            clean &= bound.join(limit).await;
         }
         clean &= tokio::time::timeout_at(limit, self.0.sink.flushed()).await.is_ok();
-        let unsettled: u64 = self.0.bound.iter().map(|bound| bound.remote.core().unsettled()).sum();
-        let cancelled: u64 = self.0.bound.iter().map(|bound| bound.remote.core().cancelled).sum();
+        let unsettled: u64 = bound.iter().map(|bound| bound.remote.core().unsettled()).sum();
+        let cancelled: u64 = bound.iter().map(|bound| bound.remote.core().cancelled).sum();
         let unconfirmed = self.0.sink.in_flight();
-        let report = self.0.broker.close(GRACE).await;
+        let report = self.0.binder.broker.close(GRACE).await;
         let unconfirmed = unconfirmed.max(report.unconfirmed);
         let clean = clean && cancelled == 0 && unsettled == 0 && unconfirmed == 0;
         DrainReport { clean, cancelled, unsettled, unconfirmed, took: begun.elapsed() }
@@ -277,7 +255,7 @@ impl AppHandle {
     /// Stops at once: cancels what runs and gives everything back. [`AppHandle::drain`] then returns soon.
     pub fn abort(&self) {
         self.0.aborted.store(true, Ordering::Release);
-        for bound in &self.0.bound {
+        for bound in self.0.bounds.all() {
             bound.remote.send(Command::Abort);
         }
     }
@@ -289,22 +267,12 @@ impl AppHandle {
     /// If the future is dropped, the tasks end all the same, some of them a little later.
     #[cfg(feature = "testkit")]
     pub async fn crash(&self) {
-        let mut tasks = self.0.tasks.lock().await;
-        tasks.iter().for_each(JoinHandle::abort);
-        for task in tasks.drain(..) {
-            // Cancelled is what it is meant to be.
-            let _ = task.await;
+        let bound = self.0.bounds.all();
+        // All at once: nobody is to notice the death of another.
+        bound.iter().for_each(|bound| bound.abort());
+        for bound in bound {
+            bound.kill().await;
         }
-        for bound in &self.0.bound {
-            let control = bound.remote.core().control.take();
-            drop(control);
-        }
-    }
-
-    /// Waits until a driver has ended.
-    pub(crate) async fn any_ended(&self) {
-        // The sender lives as long as this handle, so that it cannot be gone.
-        let _ = self.0.ends.subscribe().wait_for(|ended| *ended > 0).await;
     }
 }
 
@@ -313,14 +281,10 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How often to look whether other processes have settled what they hold.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
-#[allow(clippy::cast_possible_truncation, reason = "an application has fewer than 65,536 handlers")]
-fn route_id(index: usize) -> RouteId {
-    RouteId(index as u16)
-}
-
 impl fmt::Debug for AppHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let handlers: Vec<_> = self.0.bound.iter().flat_map(|bound| &bound.handlers).collect();
+        let bound = self.0.bounds.all();
+        let handlers: Vec<_> = bound.iter().flat_map(|bound| &bound.handlers).collect();
         f.debug_struct("AppHandle").field("handlers", &handlers).finish_non_exhaustive()
     }
 }

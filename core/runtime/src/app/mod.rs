@@ -1,6 +1,8 @@
 //! The application: what is put together, checked and run.
 
 mod bind;
+mod binder;
+mod bound;
 mod build;
 mod deploy;
 mod handle;
@@ -72,6 +74,7 @@ pub struct App {
     only: Option<Vec<String>>,
     expected: Vec<String>,
     starts: Vec<(String, Start)>,
+    until_end: bool,
     /// Slots that were asked for and do not work yet.
     not_yet: Vec<&'static str>,
     settings: Settings,
@@ -143,6 +146,7 @@ impl App {
             only: None,
             expected: Vec::new(),
             starts: Vec::new(),
+            until_end: false,
             not_yet: Vec::new(),
             settings: Settings::default(),
             observers: Vec::new(),
@@ -319,12 +323,6 @@ impl App {
     pub fn broker_named(mut self, _name: impl Into<String>, _url: impl Into<String>) -> Self {
         self.not_yet
             .push("`broker_named`: several brokers in an application are not supported yet; run one application for each broker");
-        self
-    }
-
-    /// Reads what there is now and ends. Not supported yet: refused at [`App::build`].
-    pub fn until_end(mut self) -> Self {
-        self.not_yet.push("`until_end` is not supported yet; start the application, await `settled`, then `drain`");
         self
     }
 

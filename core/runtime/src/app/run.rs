@@ -5,8 +5,22 @@ use convoke_core::{Error, ErrorKind};
 use super::App;
 
 impl App {
+    /// Reads what there is now and ends: the end of every topic that is read is marked while the application starts, and when
+    /// each group has settled everything up to the marks, the application drains. [`App::run`] then returns; after [`App::start`],
+    /// await [`AppHandle::ended`].
+    ///
+    /// # Delivery
+    /// All promises hold: retries are waited for, what is given up is in the dead-letter topics, what was returned is confirmed.
+    /// What is published after the start, what handlers return included, is left for the next run, in the same groups. So is what is
+    /// scheduled and not due yet. It ends when the groups are done, not when this process is: it waits for what other members hold,
+    /// and does not end while a handler is paused that has something left to do.
+    pub fn until_end(mut self) -> Self {
+        self.until_end = true;
+        self
+    }
+
     /// Runs the application until it is told to stop: SIGTERM or SIGINT (Ctrl-C on Windows) drains it, a second one ends it at
-    /// once.
+    /// once. With [`App::until_end`] it ends by itself.
     ///
     /// # Cancel safety
     /// If the future is dropped the application goes on without anybody to stop it; do not.
@@ -19,8 +33,8 @@ impl App {
         let app = self.start().await?;
         tokio::select! {
             () = signals.next() => {}
-            // A driver ends by itself only if something is very wrong: whoever watches the process starts it anew.
-            () = app.any_ended() => {}
+            // At the marked end; or a driver has failed: whoever watches the process starts it anew.
+            () = app.over() => {}
         }
         tracing::info!("draining; a second signal ends it at once");
         let drain = app.drain();

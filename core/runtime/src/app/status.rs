@@ -28,12 +28,14 @@ pub struct HandlerStatus {
     /// Its group.
     pub group: String,
     /// Whether its subscription is open and makes progress: not connected, or with work for [`STALLED`] without finishing any,
-    /// is unhealthy.
+    /// is unhealthy. What has come to its marked end is healthy.
     pub healthy: bool,
     /// Whether it was told to pause.
     pub paused: bool,
     /// Whether it has paused by itself, because what it depends on is unavailable.
     pub suspended: bool,
+    /// Whether everything up to its marked end is settled, so that it has stopped.
+    pub at_end: bool,
     /// How many deliveries run at the same time at most.
     pub concurrency: u32,
     /// Messages that this process holds and has not settled.

@@ -63,13 +63,16 @@ fn named(here: &str, written: &str) -> String {
 
 /// What is not the default, in the attribute's own words. What the deployment has changed is marked.
 fn options(route: &PlannedRoute) -> String {
-    let HandlerOptions { concurrency, lane, retry, on_retry, timeout, batch, matches, .. } = route.options;
+    let HandlerOptions { concurrency, lane, retry, on_retry, timeout, batch, matches, broadcast, .. } = route.options;
     let written = route.handler.options;
     let marked = |word: String, changed: bool| if changed { format!("{word} (configured)") } else { word };
     let mut words = vec![
         marked(format!("concurrency = {concurrency}"), concurrency != written.concurrency),
         format!("order = {}", if route.ordered { "key" } else { "none" }),
     ];
+    if broadcast {
+        words.push("broadcast".to_owned());
+    }
     words.extend(matches.map(|HeaderMatch { header, value, .. }| format!("match {header} = {value}")));
     words.extend(lane.map(|lane| format!("lane = {lane}")));
     if retry != RetryOptions::new() || retry != written.retry {

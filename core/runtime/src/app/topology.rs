@@ -1,17 +1,23 @@
-//! What must exist on the broker: topics, groups, and the groups' own places.
+//! What must exist on the broker, and what is asked of it.
 
 use std::collections::BTreeSet;
 
-use convoke_core::broker::{GroupSpec, TopicSpec, Topology};
-use convoke_core::{Topic, names};
+use convoke_core::broker::{Broker, EnsureMode, GroupSpec, SubscribeSpec, TopicSpec, Topology};
+use convoke_core::{Error, Topic, names};
 
-use super::bind::ReadyApp;
+use super::plan::{Plan, PlannedSubscription, check_partitions};
 
-impl ReadyApp {
-    /// What must exist on the broker: also the groups' own places for messages that come again, each with as many partitions as
-    /// the topic whose messages they are, and who reads dead letters.
-    #[must_use]
-    pub fn topology(&self) -> Topology {
+impl Plan {
+    /// Makes sure that everything exists.
+    pub(crate) async fn ensure(&self, broker: &dyn Broker) -> Result<(), Error> {
+        let report = broker.ensure(&self.topics_and_groups(), EnsureMode::Create).await?;
+        check_partitions(self, &report.partitions)?;
+        broker.ensure(&self.places(&report.partitions), EnsureMode::Create).await?;
+        Ok(())
+    }
+
+    /// Everything that must exist.
+    pub(crate) fn topology(&self) -> Topology {
         let mut topology = self.topics_and_groups();
         let places = self.places(&[]);
         topology.topics.extend(places.topics);
@@ -19,23 +25,19 @@ impl ReadyApp {
         topology
     }
 
-    pub(super) fn topics_and_groups(&self) -> Topology {
+    fn topics_and_groups(&self) -> Topology {
         let mut topology = Topology::default();
-        topology.topics = self.plan.topics.iter().map(|topic| TopicSpec::new(topic.clone())).collect();
-        // One for each subscription: handlers of one group may start at different places of their topics.
-        topology.groups = self
-            .plan
-            .subscriptions
-            .iter()
-            .map(|subscription| {
-                let mut group = GroupSpec::new(subscription.group.clone(), subscription.topics.clone());
-                group.start = subscription.start;
-                group.ordered = subscription.routes.iter().any(|route| route.ordered);
-                group
-            })
-            .collect();
+        topology.topics = self.topics.iter().map(|topic| TopicSpec::new(topic.clone())).collect();
+        // One for each subscription: handlers of one group may start at different places of their topics. A broadcast has none.
+        let lasting = self.subscriptions.iter().filter(|subscription| !subscription.broadcast);
+        let group = |subscription: &PlannedSubscription| {
+            let mut group = subscription.group_of(subscription.topics.clone());
+            group.start = subscription.start;
+            group
+        };
+        topology.groups = lasting.map(group).collect();
         // Where nothing is kept for nobody, somebody must be there for whom dead letters are kept.
-        let routes = self.plan.subscriptions.iter().flat_map(|subscription| &subscription.routes);
+        let routes = self.subscriptions.iter().flat_map(|subscription| &subscription.routes);
         let dead = routes.flat_map(|route| route.sources.iter().map(|source| source.dead.clone()));
         let mut tools = GroupSpec::new(names::REDRIVE_GROUP, dead.collect::<BTreeSet<_>>().into_iter().collect());
         tools.ordered = false;
@@ -44,20 +46,46 @@ impl ReadyApp {
     }
 
     /// The groups' own places. They begin at their earliest message, wherever the groups begin.
-    pub(super) fn places(&self, partitions: &[(Topic, u32)]) -> Topology {
+    fn places(&self, partitions: &[(Topic, u32)]) -> Topology {
         let mut topology = Topology::default();
-        for subscription in &self.plan.subscriptions {
-            let mut group = GroupSpec::new(subscription.group.clone(), Vec::new());
-            group.ordered = subscription.routes.iter().any(|route| route.ordered);
+        for subscription in &self.subscriptions {
             for topic in &subscription.topics {
                 let mut spec = TopicSpec::new(place(topic, &subscription.group));
                 spec.partitions = partitions.iter().find(|(other, _)| other == topic).map(|(_, count)| *count);
-                group.topics.push(spec.name.clone());
                 topology.topics.push(spec);
             }
-            topology.groups.push(group);
+            if !subscription.broadcast {
+                topology.groups.push(subscription.group_of(subscription.places()));
+            }
         }
         topology
+    }
+}
+
+impl PlannedSubscription {
+    fn ordered(&self) -> bool {
+        self.routes.iter().any(|route| route.ordered)
+    }
+
+    fn group_of(&self, topics: Vec<Topic>) -> GroupSpec {
+        let mut group = GroupSpec::new(self.group.clone(), topics);
+        group.ordered = self.ordered();
+        group
+    }
+
+    fn places(&self) -> Vec<Topic> {
+        self.topics.iter().map(|topic| place(topic, &self.group)).collect()
+    }
+
+    /// What is asked of the broker. Partitions of a topic and of the group's place for it go to the same owner, so that a key is in
+    /// one lane wherever it is.
+    pub(crate) fn spec(&self) -> SubscribeSpec {
+        let mut spec = SubscribeSpec::new(self.group.clone(), [self.topics.clone(), self.places()].concat());
+        spec.start = self.start;
+        spec.ordered = self.ordered();
+        spec.broadcast = self.broadcast;
+        spec.until_end = self.until_end;
+        spec
     }
 }
 

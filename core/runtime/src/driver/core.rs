@@ -60,6 +60,10 @@ pub(crate) struct Core {
     pub(crate) observers: Vec<Arc<dyn Observer>>,
     /// After how long a delivery expires that can be extended.
     pub(crate) lease: Option<Duration>,
+    /// How long a drain may take.
+    pub(crate) drain_within: Duration,
+    /// Whether everything up to the marked end is settled.
+    pub(crate) at_end: bool,
     /// Whether it was told to stop, and of how many messages the handler was cancelled since.
     pub(crate) stopping: bool,
     pub(crate) cancelled: u64,
@@ -91,6 +95,8 @@ impl Core {
             max_message,
             observers: Vec::new(),
             lease: None,
+            drain_within: Duration::ZERO,
+            at_end: false,
             stopping: false,
             cancelled: 0,
             torn: 0,

@@ -37,17 +37,21 @@ impl Driver {
         self.intake = Intake::Opening(Box::pin(async move { broker.subscribe(spec).await }));
     }
 
+    /// The subscription is open.
+    pub(super) fn opened(&mut self, subscription: Subscription) {
+        let Subscription { events, control, .. } = subscription;
+        self.remote.core().control = Some(Arc::from(control));
+        self.remote.connected(Ok(()));
+        self.intake = Intake::Open(events);
+    }
+
     pub(super) fn poll_intake(&mut self, cx: &mut Context<'_>) -> bool {
         let mut any = false;
         for _ in 0..EVENTS {
             match &mut self.intake {
                 Intake::Opening(opening) => match opening.as_mut().poll(cx) {
                     Poll::Pending => break,
-                    Poll::Ready(Ok(Subscription { events, control, .. })) => {
-                        self.remote.core().control = Some(Arc::from(control));
-                        self.remote.connected(Ok(()));
-                        self.intake = Intake::Open(events);
-                    }
+                    Poll::Ready(Ok(subscription)) => self.opened(subscription),
                     Poll::Ready(Err(error)) => self.pause_intake(&error),
                 },
                 Intake::Waiting(sleep) => {
@@ -56,9 +60,14 @@ impl Driver {
                     }
                     self.open();
                 }
+                // Nothing comes after the end; the stream is kept until the adapter was told.
+                Intake::Open(_) if self.at_end => break,
                 Intake::Open(events) => match events.as_mut().poll_next(cx) {
                     Poll::Pending => break,
-                    Poll::Ready(Some(event)) => self.events.push(event),
+                    Poll::Ready(Some(event)) => {
+                        self.at_end = matches!(event, SubscriptionEvent::AtEnd);
+                        self.events.push(event);
+                    }
                     Poll::Ready(None) => {
                         self.take_events();
                         self.ended();
@@ -112,6 +121,13 @@ impl Driver {
             core.stopping
         };
         // Whoever is leaving does not join again.
+        if self.spec.broadcast && !stopping {
+            tracing::error!(
+                group = self.spec.group,
+                "a broadcast has ended with its subscription: what comes until it is open again is missed"
+            );
+            self.remote.gap();
+        }
         if stopping {
             self.intake = Intake::Closed;
         } else {
@@ -161,6 +177,11 @@ impl Driver {
             SubscriptionEvent::Gap { part, from, to } => {
                 tracing::error!(group = self.spec.group, part = part.0, %from, %to, "the broker discarded messages before they were read");
                 self.remote.gap();
+            }
+            SubscriptionEvent::AtEnd => {
+                tracing::debug!(group = self.spec.group, "everything up to the marked end is settled");
+                (core.stopping, core.at_end) = (true, true);
+                core.take(now, In::Drain { by: now.after(core.drain_within) });
             }
             other => tracing::warn!(?other, "the adapter says something that this version does not know"),
         }

@@ -33,7 +33,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use convoke_core::BoxHandler;
-use convoke_core::broker::{Broker, Deliveries, SubscribeSpec, SubscriptionEvent};
+use convoke_core::broker::{Broker, Deliveries, SubscribeSpec, Subscription, SubscriptionEvent};
 use convoke_engine::{In, Slot, Time};
 use tokio::time::{Instant, Sleep};
 
@@ -60,6 +60,8 @@ pub(crate) struct Driver {
     /// What has happened to the subscription and was not told to the engine yet. Empty between rounds.
     events: Vec<SubscriptionEvent>,
     reopen: Duration,
+    /// Whether the subscription has come to its marked end.
+    at_end: bool,
     /// How often the subscription was opened.
     opened: u64,
     calls: Calls,
@@ -81,7 +83,14 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(remote: Arc<Remote>, broker: Arc<dyn Broker>, spec: SubscribeSpec, services: Vec<BoxHandler>) -> Self {
+    /// A driver of a subscription that is open already, or that it opens itself.
+    pub(crate) fn new(
+        remote: Arc<Remote>,
+        broker: Arc<dyn Broker>,
+        spec: SubscribeSpec,
+        services: Vec<BoxHandler>,
+        opened: Option<Subscription>,
+    ) -> Self {
         let sleep = Box::pin(tokio::time::sleep(Duration::ZERO));
         let claims = ClaimWork::new(Arc::clone(&remote.core().claims.desk));
         let mut driver = Self {
@@ -91,6 +100,7 @@ impl Driver {
             intake: Intake::Closed,
             events: Vec::new(),
             reopen: REOPEN_MIN,
+            at_end: false,
             opened: 0,
             calls: Calls::new(),
             services,
@@ -105,7 +115,13 @@ impl Driver {
             sleeping_until: None,
             drained: false,
         };
-        driver.open();
+        match opened {
+            Some(subscription) => {
+                driver.opened = 1;
+                driver.opened(subscription);
+            }
+            None => driver.open(),
+        }
         driver
     }
 

@@ -23,10 +23,80 @@ pub(crate) fn check_capabilities(plan: &Plan, capabilities: &Capabilities, probl
                  shorten `timeout`"
             ));
         }
-        if subscription.start != Start::Earliest && !capabilities.start_positions {
+        if subscription.broadcast && !capabilities.broadcast {
             problems.push(format!(
-                "handler `{name}` ({at}) is to start elsewhere, but {broker} can only begin at the earliest message"
+                "handler `{name}` ({at}) is a `broadcast`, but {broker} cannot give every instance each message; give each instance a \
+                 `group` of its own"
             ));
+        }
+        if subscription.until_end && !capabilities.until_end {
+            problems.push(format!(
+                "handler `{name}` ({at}) is to read until the end, but {broker} cannot say where that is; start the application, await \
+                 `settled`, then `drain`"
+            ));
+        }
+        // What a broker can always do: a group has everything since it was made, a broadcast what comes while it reads.
+        let (always, place) =
+            if subscription.broadcast { (Start::New, "what is new") } else { (Start::Earliest, "the earliest message") };
+        if subscription.start != always && !capabilities.start_positions {
+            problems.push(format!("handler `{name}` ({at}) is to start elsewhere, but {broker} can only begin at {place}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use convoke_core::{BoxHandler, HandlerDef, HandlerOptions, Location, Reply, Topic, handler_fn};
+
+    use super::super::{PlannedRoute, PlannedSubscription, Source};
+    use super::*;
+
+    fn plan(change: impl FnOnce(&mut PlannedSubscription)) -> Plan {
+        let location = Location::here("here.rs", 1, "here");
+        let service = || BoxHandler::new(handler_fn(|_| async { Ok(Reply::ack()) }));
+        let handler = HandlerDef::new("work", |_| {}, service, location).options(HandlerOptions::new());
+        let (handler, topic): (&'static _, Topic) = (Box::leak(Box::new(handler)), "t".into());
+        let (group, topics) = ("g".to_owned(), vec![topic.clone()]);
+        let route = PlannedRoute {
+            handler,
+            options: handler.options,
+            written_group: group.clone(),
+            written_topics: vec!["t"],
+            event: None,
+            sources: vec![Source { topic, place: "p".into(), dead: "d".into() }],
+            start: Start::Earliest,
+            ordered: false,
+            dead_configured: false,
+            start_configured: None,
+            outputs: Vec::new(),
+        };
+        let (start, routes) = (Start::Earliest, vec![route]);
+        let mut subscription =
+            PlannedSubscription { group, lane: None, topics, start, broadcast: false, until_end: false, routes };
+        change(&mut subscription);
+        Plan { subscriptions: vec![subscription], ..Plan::default() }
+    }
+
+    #[test]
+    fn what_a_broker_lacks_is_said_with_what_to_do_instead() {
+        type Change = fn(&mut PlannedSubscription);
+        let cases: [(Change, &[&str]); 5] = [
+            (|_| {}, &[]),
+            (
+                |one| one.until_end = true,
+                &["is to read until the end, but frugal cannot say where that is; start the application"],
+            ),
+            (|one| (one.broadcast, one.start) = (true, Start::New), &["is a `broadcast`, but frugal cannot give every instance"]),
+            (|one| one.start = Start::New, &["frugal can only begin at the earliest message"]),
+            (|one| one.broadcast = true, &["is a `broadcast`", "frugal can only begin at what is new"]),
+        ];
+        for (change, expected) in cases {
+            let mut problems = Problems::new();
+            check_capabilities(&plan(change), &Capabilities::minimal("frugal"), &mut problems);
+            assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+            for (problem, text) in problems.iter().zip(expected) {
+                assert!(problem.starts_with("handler `work` (here.rs:1) ") && problem.contains(text), "{problem}");
+            }
         }
     }
 }

@@ -17,6 +17,12 @@ pub(crate) fn group_of(app: &str, handler: &HandlerDef) -> String {
     handler.options.group.map_or_else(|| format!("{app}.{}", handler.name), str::to_owned)
 }
 
+/// Where its group begins, unless the application says otherwise.
+pub(super) fn default_start(handler: &HandlerDef) -> Start {
+    let default = if handler.options.broadcast { Start::New } else { Start::Earliest };
+    handler.options.start.map_or(default, Into::into)
+}
+
 /// Handlers' names are unique: groups, dead-letter topics and controls go by them.
 pub(super) fn check_names(handlers: &[&'static HandlerDef], problems: &mut Problems) {
     for (i, handler) in handlers.iter().enumerate() {
@@ -91,6 +97,9 @@ pub(super) fn route(
             output.name, output.location, output.topic
         ));
     }
+    if handler.options.broadcast && (handler.options.group.is_some() || handler.options.lane.is_some()) {
+        problems.push(format!("{at} is a `broadcast`, which every instance reads by itself: drop `group` and `lane`"));
+    }
     let keyed = event.is_some_and(|event| event.keyed);
     if handler.options.order == Some(Order::Key) && event.is_some() && !keyed {
         let name = event.map_or("", |event| event.name);
@@ -120,7 +129,7 @@ pub(super) fn route(
         ));
     }
     let overridden = starts.iter().rev().find(|(name, _)| name == handler.name);
-    let start = overridden.map_or_else(|| handler.options.start.into(), |(_, start)| *start);
+    let start = overridden.map_or_else(|| default_start(handler), |(_, start)| *start);
     let start = change.start.unwrap_or(start);
     let route = PlannedRoute {
         handler,
@@ -142,7 +151,6 @@ pub(super) fn route(
 pub(super) fn not_yet(handler: &HandlerDef, problems: &mut Problems) {
     let options = &handler.options;
     let asked = [
-        (options.broadcast, "`broadcast`", "give each instance a `group` of its own"),
         (options.transaction, "`transaction`", "make the handler idempotent: what it returns has the same id on every attempt"),
         (options.broker.is_some(), "`broker = …`: several brokers in an application", "run one application for each broker"),
     ];

@@ -31,6 +31,10 @@ pub(crate) struct PlannedSubscription {
     pub(crate) lane: Option<&'static str>,
     pub(crate) topics: Vec<Topic>,
     pub(crate) start: Start,
+    /// Whether each instance gets every message.
+    pub(crate) broadcast: bool,
+    /// Whether it ends where its topics end when it begins.
+    pub(crate) until_end: bool,
     pub(crate) routes: Vec<PlannedRoute>,
 }
 

@@ -61,7 +61,17 @@ fn check_route(subscription: &PlannedSubscription, route: &PlannedRoute, others:
 pub(super) fn check_lanes_apart(plan: &Plan, problems: &mut Problems) {
     for (i, a) in plan.subscriptions.iter().enumerate() {
         for b in &plan.subscriptions[..i] {
-            if let Some(topic) = a.topics.iter().find(|topic| a.group == b.group && b.topics.contains(topic)) {
+            if a.group != b.group {
+                continue;
+            }
+            if a.broadcast != b.broadcast {
+                problems.push(format!(
+                    "the group `{}` has the name of a broadcast; give it, or the handler that is the broadcast, another name",
+                    a.group
+                ));
+                continue;
+            }
+            if let Some(topic) = a.topics.iter().find(|topic| b.topics.contains(topic)) {
                 let names = |s: &PlannedSubscription| s.routes.iter().map(|r| r.handler.name).collect::<Vec<_>>().join(", ");
                 problems.push(format!(
                     "the group `{}` reads `{topic}` in two ways: by {} and by {}; name the same `lane` on all of them, or none",

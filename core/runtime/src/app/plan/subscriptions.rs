@@ -7,13 +7,15 @@ use super::{Plan, PlannedRoute, PlannedSubscription};
 /// Puts a handler's part into the subscription of its group that shares its lane, or, where there is no lane, any of its topics.
 /// Subscriptions that it connects become one: a group reads a topic in one way only.
 pub(super) fn place_route(subscriptions: &mut Vec<PlannedSubscription>, group: String, route: PlannedRoute) {
-    let lane = route.handler.options.lane;
+    let (lane, broadcast) = (route.handler.options.lane, route.handler.options.broadcast);
     let shares = |other: &PlannedSubscription| {
-        other.group == group && other.lane == lane && (lane.is_some() || route.topics().any(|topic| other.topics.contains(topic)))
+        let alike = other.group == group && other.lane == lane && other.broadcast == broadcast;
+        alike && (lane.is_some() || route.topics().any(|topic| other.topics.contains(topic)))
     };
     let (connected, apart) = std::mem::take(subscriptions).into_iter().partition(shares);
     *subscriptions = apart;
-    let mut one = PlannedSubscription { group, lane, topics: Vec::new(), start: route.start, routes: Vec::new() };
+    let (start, topics, routes) = (route.start, Vec::new(), Vec::new());
+    let mut one = PlannedSubscription { group, lane, topics, start, broadcast, until_end: false, routes };
     for other in connected {
         one.add(other.topics);
         one.routes.extend(other.routes);
