@@ -1,13 +1,6 @@
 //! How a call ended, in a word.
 
-use std::error::Error as StdError;
-
-use convoke_core::{Class, Classified, class_of};
-use tower::load_shed::error::Overloaded;
-use tower::timeout::error::Elapsed;
 use tracing::Span;
-
-use crate::dedup::ClaimedElsewhere;
 
 /// One word for what became of all messages, and the kind of the first error.
 #[derive(Debug)]
@@ -43,28 +36,5 @@ impl Ending {
             span.record("error.type", error_type);
             span.record("otel.status_code", "ERROR");
         }
-    }
-}
-
-/// The value of `error.type`: few words, as dashboards group by it.
-pub(super) fn error_type(error: &(dyn StdError + 'static)) -> &'static str {
-    let mut next = Some(error);
-    // What says its class means that, whatever caused it: a handler's own client may time out too.
-    while let Some(error) = next.filter(|error| !error.is::<Classified>()) {
-        if error.is::<Elapsed>() {
-            return "timeout";
-        }
-        if error.is::<Overloaded>() {
-            return "overloaded";
-        }
-        if error.is::<ClaimedElsewhere>() {
-            return "claimed-elsewhere";
-        }
-        next = error.source();
-    }
-    match class_of(error) {
-        Class::Permanent => "permanent",
-        Class::Unavailable => "unavailable",
-        _ => "transient",
     }
 }

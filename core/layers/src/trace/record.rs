@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use convoke_core::{BoxError, Delivery, Outcome, Reply, Verdict};
 use tracing::{Level, Span};
 
-use super::ending::{Ending, error_type};
+use super::ending::Ending;
 use super::event::{Happened, Subject};
 use super::{TARGET, span};
 
@@ -91,7 +91,7 @@ impl Record {
     }
 
     fn failed(&self, index: Option<usize>, error: &(dyn StdError + 'static), ending: &mut Ending) {
-        let error_type = error_type(error);
+        let error_type = crate::kind::Kind::of(error).word();
         ending.fail("error", error_type);
         self.event(index, Happened::Failed(error_type, error));
     }
