@@ -17,6 +17,8 @@ chapters! {
     getting_started: "src/getting-started.md",
     events: "src/events.md",
     handlers: "src/handlers.md",
+    errors: "src/errors.md",
+    layers: "src/layers.md",
     testing: "src/testing.md",
     measured: "src/measured.md",
     promised: "src/promised.md",
