@@ -67,6 +67,19 @@ pub const REPLAY_COUNT: &str = "convoke-replay-count";
 /// The id of a bare message in a group's own place: the one that its first place gave it. The runtime writes and reads it.
 pub const ORIGIN_ID: &str = "convoke-origin-id";
 
+/// Headers of a retry that waits in a group's own place begin with this. Handlers and dead letters never see them.
+pub const RETRY_PREFIX: &str = "convoke-retry-";
+/// How many attempts have failed.
+pub const RETRY_ATTEMPTS: &str = "convoke-retry-attempts";
+/// When it is to be tried again: milliseconds since 1970.
+pub const RETRY_DUE: &str = "convoke-retry-due";
+/// Where it was read from at first: partition, kind of position, position.
+pub const RETRY_FROM: &str = "convoke-retry-from";
+/// When the first attempt failed: milliseconds since 1970.
+pub const RETRY_FIRST_FAILED_AT: &str = "convoke-retry-first-failed-at";
+/// The last error, 1 KiB at most.
+pub const RETRY_ERROR: &str = "convoke-retry-error";
+
 /// The group under which the tools for dead letters read. It exists wherever dead letters go, so that a broker that keeps nothing
 /// for nobody keeps them.
 pub const REDRIVE_GROUP: &str = "convoke.redrive";
@@ -75,6 +88,12 @@ pub const REDRIVE_GROUP: &str = "convoke.redrive";
 #[must_use]
 pub fn retry_topic(topic: &str, group: &str) -> String {
     format!("{topic}.{group}.retry")
+}
+
+/// The topic of a group's own place for retries of `topic` that wait for at least `seconds`, where the broker has no delays of its own.
+#[must_use]
+pub fn retry_tier(topic: &str, group: &str, seconds: u64) -> String {
+    format!("{topic}.{group}.retry.{seconds}s")
 }
 
 /// The topic of a group's dead letters of `topic`, unless a handler names another.

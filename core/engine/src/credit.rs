@@ -6,7 +6,11 @@
 //! limit. So nobody can use up what another partition is entitled to. Each time a partition is added, reserves shrink, and what
 //! others have lent counts against the pool until it returns.
 //!
+//! All partitions whose messages wait hold a quarter of the credit at most, in equal parts.
+//!
 //! Bytes work in the same way. A message that goes over what was left of them is a debt, which the next grant pays.
+
+use convoke_core::{Epoch, PartId};
 
 use crate::engine::Engine;
 use crate::{Cap, Note, Out};
@@ -18,6 +22,8 @@ pub(crate) struct Credit {
     reserve: i64,
     reserve_bytes: i64,
     limit: i64,
+    /// How many messages a partition holds at most whose messages wait.
+    window: i64,
     /// The sum over the partitions of what each uses, or its reserve if that is more.
     sum: i64,
     sum_bytes: i64,
@@ -51,12 +57,21 @@ impl Account {
 }
 
 impl Engine {
+    pub(crate) fn waits(&mut self, id: PartId, epoch: Epoch) {
+        if let Some(p) = self.part(id, epoch) {
+            self.parts[p as usize].waits = true;
+            self.divide();
+        }
+    }
+
     /// Divides the credit anew: the number of partitions has changed.
     pub(crate) fn divide(&mut self) {
         let count = self.parts.iter().filter(|part| part.assigned && !part.over).count().max(1) as i64;
         let messages = i64::from(self.config.messages);
         let bytes = i64::try_from(self.config.bytes).unwrap_or(i64::MAX / 4);
+        let waiting = self.parts.iter().filter(|part| part.waits && part.assigned && !part.over).count().max(1) as i64;
         let credit = &mut self.credit;
+        credit.window = (messages / (4 * waiting)).max(1);
         credit.reserve = (messages / (2 * count)).max(1);
         credit.reserve_bytes = (bytes / (2 * count)).max(1);
         credit.limit = messages.max(count);
@@ -162,7 +177,9 @@ impl Engine {
         let room = (credit.reserve - account.used()).max(0) + (credit.limit - credit.sum).max(0);
         let bytes_limit = i64::try_from(self.config.bytes).unwrap_or(i64::MAX / 4);
         let room_bytes = (credit.reserve_bytes - account.used_bytes()).max(0) + (bytes_limit - credit.sum_bytes).max(0);
-        let wanted = credit.reserve - account.unused;
+        // What waits is looked at again when some of it is done; until then it is not hungry.
+        let most = if part.waits { credit.window - account.used() } else { i64::MAX };
+        let wanted = (credit.reserve - account.unused).min(most).max(0);
         let wanted_bytes = credit.reserve_bytes - account.unused_bytes;
         let messages = room.min(wanted).max(0);
         let bytes = room_bytes.min(wanted_bytes).max(0);

@@ -201,6 +201,7 @@ impl Engine {
     pub fn take(&mut self, now: Time, input: In<'_>, out: &mut Vec<Out>) {
         match input {
             In::Assigned { part, epoch, until, resume } => self.assigned(now, part, epoch, until, resume, out),
+            In::Waits { part, epoch } => self.waits(part, epoch),
             In::Renewed { part, epoch, until } => self.renewed(now, part, epoch, until, out),
             In::Delivered { part, epoch, metas } => self.delivered(now, part, epoch, metas, out),
             In::Revoking { part, epoch, by } => self.revoking(now, part, epoch, by, out),

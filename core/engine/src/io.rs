@@ -193,6 +193,14 @@ pub enum In<'a> {
         /// What was done before.
         resume: &'a Resume,
     },
+    /// What this partition holds waits, and is due in about the order in which it stands: little of it is taken ahead, so that what
+    /// waits does not use up the credit of what could be done. Comes right after its `Assigned`.
+    Waits {
+        /// The partition.
+        part: PartId,
+        /// The generation.
+        epoch: Epoch,
+    },
     /// The local deadline of a partition has moved.
     Renewed {
         /// The partition.

@@ -38,6 +38,8 @@ pub(crate) struct Part {
     suspects: u32,
     horizon: Option<Position>,
     pub(crate) account: Account,
+    /// Whether what it holds waits, so that little of it is taken ahead.
+    pub(crate) waits: bool,
     /// How many messages are beyond the backlog of their lanes, and what stopped the intake.
     pub(crate) backlogged: u32,
     pub(crate) full: Option<Cap>,
@@ -79,6 +81,7 @@ impl Part {
             suspects: 0,
             horizon: None,
             account: Account::default(),
+            waits: false,
             backlogged: 0,
             full: None,
             ranges: 0,

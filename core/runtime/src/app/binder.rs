@@ -9,7 +9,7 @@ use convoke_engine::{Config, Engine, Route};
 use tokio::sync::watch;
 
 use super::bound::Bound;
-use super::plan::{PlannedRoute, PlannedSubscription};
+use super::plan::{IN_PROCESS, PlannedRoute, PlannedSubscription};
 use super::{Scope, Settings, Wrap};
 use crate::driver::{self, Core, Counters, Driver, Remote, RouteRunner};
 use crate::observe::Observer;
@@ -97,8 +97,6 @@ impl Binder {
         let delay = match capabilities.delay {
             // What is published to the group's place lies behind the mark: before the end it is waited for here, on every broker.
             Delay::Republish if subscription.until_end => Delay::InPlace,
-            // A broker that has no delay of its own is waited for in this process, until there is a place for retries.
-            Delay::Republish => Delay::InPlace,
             // What is given to a broadcast's place would outlive nothing: it is waited for here.
             _ if subscription.broadcast => Delay::InPlace,
             delay => delay,
@@ -115,7 +113,7 @@ impl Binder {
             ahead: settings.messages.saturating_mul(8).max(1024),
             progress: capabilities.progress,
             commit_every: Duration::from_millis(200),
-            in_process: Duration::from_secs(5),
+            in_process: IN_PROCESS,
             probe: (Duration::from_secs(1), Duration::from_secs(30)),
             repair: (Duration::from_millis(100), Duration::from_secs(10)),
             shards: 1,

@@ -51,6 +51,7 @@ impl App {
             return Err(Error::new(ErrorKind::Configuration, told(&self.name, &problems)));
         }
         let broker = opened?;
+        plan.subscriptions.iter_mut().for_each(|subscription| subscription.make_tiers(broker.capabilities()));
         #[cfg(feature = "testkit")]
         let broker = match self.decorate.take() {
             Some(decorate) => decorate(broker),

@@ -52,6 +52,11 @@ impl Plan {
             for topic in &subscription.topics {
                 let mut spec = TopicSpec::new(place(topic, &subscription.group));
                 spec.partitions = partitions.iter().find(|(other, _)| other == topic).map(|(_, count)| *count);
+                for tier in subscription.tiers(topic) {
+                    let mut waits = spec.clone();
+                    waits.name = tier.clone();
+                    topology.topics.push(waits);
+                }
                 topology.topics.push(spec);
             }
             if !subscription.broadcast {
@@ -74,7 +79,8 @@ impl PlannedSubscription {
     }
 
     fn places(&self) -> Vec<Topic> {
-        self.topics.iter().map(|topic| place(topic, &self.group)).collect()
+        let beside = |topic| self.tiers(topic).cloned().chain([place(topic, &self.group)]);
+        self.topics.iter().flat_map(beside).collect()
     }
 
     /// What is asked of the broker. Partitions of a topic and of the group's place for it go to the same owner, so that a key is in

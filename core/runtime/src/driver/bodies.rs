@@ -26,6 +26,8 @@ pub(crate) struct Body {
     pub(crate) batch: Vec<Slot>,
     /// What its last attempt said of it.
     pub(crate) said: Said,
+    /// Whether it is being sent to wait in its group's place.
+    pub(crate) waits: bool,
 }
 
 /// What an attempt said of its message, as far as its dead letter has to know.
@@ -114,6 +116,7 @@ impl Bodies {
             attempt: 0,
             batch: Vec::new(),
             said: Said::Other,
+            waits: false,
         });
         Slot { index, generation: 0 }
     }
@@ -136,6 +139,7 @@ impl Bodies {
             body.call = None;
             body.batch.clear();
             body.said = Said::Other;
+            body.waits = false;
             self.free.push(slot.index);
         }
     }

@@ -17,7 +17,8 @@ use super::bodies::{Bodies, Failure, Said as BodySaid};
 use super::calls::Ended;
 use super::claims::{ClaimTable, ticket};
 use super::dead::{Death, letter};
-use super::route::{Counters, RouteRunner, Routed, UnknownEvents, identity, take_in};
+use super::retry::restore;
+use super::route::{Counters, RouteRunner, Routed, Source, UnknownEvents, identity, take_in};
 use super::verdict::{Said, is_plain, judge};
 use crate::observe::{Observer, What};
 use crate::publisher::{Outward, too_large};
@@ -30,6 +31,16 @@ pub(crate) struct PartInfo {
     reading: Arc<[usize]>,
     /// The topic whose messages these are, if it is one of the group's own places.
     origin: Option<Topic>,
+    /// Whether it is one where retries wait.
+    waiting: bool,
+}
+
+/// What a partition has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holds {
+    Messages,
+    /// Retries that wait until they are due.
+    Waiting,
 }
 
 /// What the outputs of the engine have asked for, to be done outside of the lock.
@@ -70,6 +81,8 @@ pub(crate) struct Core {
     /// Messages that were handled since, and could not be settled any more.
     pub(super) torn: u64,
     pub(crate) claims: ClaimTable,
+    /// Messages that could not be sent to wait.
+    pub(super) refusals: Vec<Slot>,
     metas: Vec<Meta>,
     verdicts: Vec<Verdict>,
 }
@@ -101,6 +114,7 @@ impl Core {
             cancelled: 0,
             torn: 0,
             claims: ClaimTable::new(claims),
+            refusals: Vec::new(),
             metas: Vec::new(),
             verdicts: Vec::new(),
         }
@@ -126,19 +140,21 @@ impl Core {
         self.engine.follow(now, &mut self.outs);
     }
 
-    /// A partition is ours. `false` if no handler reads its topic: then nothing may be taken from it, least of all be acknowledged.
-    pub(crate) fn assigned(&mut self, part: PartId, epoch: Epoch, topic: &Topic) -> bool {
-        let reads = |route: &RouteRunner| route.sources.iter().any(|source| source.topic == *topic || source.place == *topic);
+    /// A partition is ours. `None` if no handler reads its topic: then nothing may be taken from it, least of all be acknowledged.
+    pub(crate) fn assigned(&mut self, part: PartId, epoch: Epoch, topic: &Topic) -> Option<Holds> {
+        let waits = |source: &Source| source.tiers.iter().any(|(_, tier)| tier == topic);
+        let mut sources = self.routes.iter().flat_map(|route| &route.sources);
+        let source = sources.find(|source| source.topic == *topic || source.place == *topic || waits(source))?;
+        let (read_from, waiting) = (source.topic.clone(), waits(source));
+        let reads = |route: &RouteRunner| route.sources.iter().any(|source| source.topic == read_from);
         let reading = self.routes.iter().enumerate().filter(|(_, route)| reads(route));
         let mut reading: Vec<usize> = reading.map(|(index, _)| index).collect();
         // Who takes what has a certain header is asked before who takes the rest.
         reading.sort_by_key(|index| self.routes[*index].matches.is_none());
         let reading: Arc<[usize]> = reading.into();
-        let read = !reading.is_empty();
-        let mut sources = reading.iter().flat_map(|index| &self.routes[*index].sources);
-        let origin = sources.find(|source| source.place == *topic).map(|source| source.topic.clone());
-        self.parts.insert(part, PartInfo { epoch, reading, origin });
-        read
+        let origin = Some(read_from).filter(|origin| origin != topic);
+        self.parts.insert(part, PartInfo { epoch, reading, origin, waiting });
+        Some(if waiting { Holds::Waiting } else { Holds::Messages })
     }
 
     /// Takes messages in: finds the handler of each, and tells the engine. Within [`elapse`](Self::elapse) and
@@ -150,11 +166,16 @@ impl Core {
         let info = self.parts.get(&part);
         let reading = info.map(|info| Arc::clone(&info.reading)).unwrap_or_default();
         let origin = info.and_then(|info| info.origin.clone());
+        let waiting = info.is_some_and(|info| info.waiting);
         for mut incoming in messages {
+            let position = incoming.position;
+            let mut waited = None;
             if let Some(origin) = &origin {
                 // To handlers and in dead letters it is what it was at first: a message of that topic.
                 incoming.message = incoming.message.into_builder().topic(origin.clone()).build();
+                waited = if waiting { restore(&mut incoming) } else { None };
             }
+            let due_in = waited.as_ref().map(|waited| waited.due_in).max(incoming.due_in).filter(|due| !due.is_zero());
             let routed = take_in(&self.routes, &reading, &mut incoming, self.unknown);
             let (index, dead, skip, error) = match routed {
                 Routed::To(index) => (index, None, false, None),
@@ -166,22 +187,25 @@ impl Core {
             let (route_id, bytes) = (RouteId(index as u16), incoming.message.size() as u32);
             let mut meta = Meta {
                 slot: Slot { index: 0, generation: 0 },
-                position: incoming.position,
+                position,
                 route: route_id,
                 lane: route.lane(&incoming),
                 bytes,
                 identity: identity(&incoming),
-                attempts: incoming.attempts,
+                attempts: waited.as_ref().map_or(0, |waited| waited.attempts).max(incoming.attempts),
                 deliveries: incoming.deliveries,
                 deaths: incoming.deaths,
-                due: incoming.due_in.filter(|due| !due.is_zero()).map(|due| now.after(due)),
+                due: due_in.map(|due| now.after(due)),
                 dead,
                 skip,
             };
             self.observe(route_id, &incoming, What::Delivered);
             meta.slot = self.bodies.insert(incoming, route_id);
-            if let (Some(error), Some(body)) = (error, self.bodies.get_mut(meta.slot)) {
-                Failure::record(&mut body.failure, &Said(error));
+            if let Some(body) = self.bodies.get_mut(meta.slot) {
+                body.failure = waited.and_then(|waited| waited.failure);
+                if let Some(error) = error {
+                    Failure::record(&mut body.failure, &Said(error));
+                }
             }
             metas.push(meta);
         }
@@ -303,6 +327,7 @@ impl Core {
         }
         // Nothing above steps the engine, so nothing was added meanwhile.
         self.outs = outs;
+        self.refuse_waits(now);
     }
 
     fn carry_out_one(&mut self, now: Time, out: Out, todo: &mut Todo) {
@@ -346,8 +371,7 @@ impl Core {
                 }
             }
             Out::PublishDead { slot, reason, attempts } => self.bury(slot, reason, attempts, todo),
-            // Asked for only where `Delay::Republish` is configured, which the runtime never does.
-            Out::PublishRetry { .. } => {}
+            Out::PublishRetry { slot, delay, attempts } => self.send_to_wait(slot, delay, attempts, todo),
             Out::Settle { slot, settle } => {
                 let Some(incoming) = self.bodies.get(slot).and_then(|body| body.incoming.as_ref()) else { return };
                 todo.settles.push((slot, Settlement::new(incoming.token.clone(), settle)));
@@ -472,6 +496,9 @@ impl Core {
 
     /// A publish for this slot was refused for good.
     pub(crate) fn refused(&mut self, slot: Slot, error: &convoke_core::Error) {
+        if self.refused_wait(slot, error) {
+            return;
+        }
         let Some(body) = self.bodies.get_mut(slot) else { return };
         if body.replacement.is_some() {
             Failure::record(&mut body.failure, error);

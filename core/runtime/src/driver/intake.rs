@@ -12,6 +12,7 @@ use convoke_engine::{In, Time};
 use futures_core::Stream;
 use tokio::time::Sleep;
 
+use super::core::Holds;
 use super::{Core, Driver};
 
 /// How many events are taken from the subscription in one round. All partitions of an assignment should fit: credit is divided
@@ -150,9 +151,12 @@ impl Driver {
             SubscriptionEvent::Assigned { part, topic, partition, epoch, term, resume } => {
                 tracing::debug!(group = self.spec.group, %topic, partition, epoch = epoch.0, "a partition is assigned");
                 self.reopen = REOPEN_MIN;
-                if core.assigned(part, epoch, &topic) {
+                if let Some(holds) = core.assigned(part, epoch, &topic) {
                     let until = term.map(|term| now.after(term));
                     core.take(now, In::Assigned { part, epoch, until, resume: &resume });
+                    if holds == Holds::Waiting {
+                        core.take(now, In::Waits { part, epoch });
+                    }
                 } else {
                     // Never granted anything, it delivers nothing.
                     tracing::error!(group = self.spec.group, %topic, "the adapter assigns a topic that no handler reads; it is left alone");

@@ -20,6 +20,7 @@ mod dead;
 mod intake;
 mod keeper;
 mod remote;
+mod retry;
 mod route;
 mod sent;
 mod tell;

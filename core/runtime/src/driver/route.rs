@@ -43,6 +43,9 @@ pub(crate) struct Source {
     pub(crate) place: Topic,
     /// Where messages of this topic go that are given up.
     pub(crate) dead: Topic,
+    /// Where its retries wait that the broker cannot delay, by the shortest delay of each place, ascending. Known once there is a
+    /// broker.
+    pub(crate) tiers: Vec<(Duration, Topic)>,
 }
 
 /// What a handler has done so far.

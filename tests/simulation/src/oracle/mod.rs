@@ -145,7 +145,7 @@ impl Oracle {
             In::Drain { by } => self.draining = Some(by),
             In::Abort => self.abort(now),
             In::Committed { part, epoch, answer } => self.committed(part.0 as usize, epoch.0, answer, stats),
-            In::Tick => {}
+            In::Tick | In::Waits { .. } => {}
         }
     }
 }

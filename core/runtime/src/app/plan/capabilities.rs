@@ -63,7 +63,7 @@ mod tests {
             written_group: group.clone(),
             written_topics: vec!["t"],
             event: None,
-            sources: vec![Source { topic, place: "p".into(), dead: "d".into() }],
+            sources: vec![Source { topic, place: "p".into(), dead: "d".into(), tiers: Vec::new() }],
             start: Start::Earliest,
             ordered: false,
             dead_configured: false,

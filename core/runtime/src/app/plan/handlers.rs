@@ -119,7 +119,7 @@ pub(super) fn route(
     let source = |written: &&str| {
         let topic = names.topic(written);
         let dead = named.map_or_else(|| Topic::from(topics::dead_topic(topic.as_str(), &group)), |dead| names.topic(dead));
-        Source { place: place(&topic, &group), topic, dead }
+        Source { place: place(&topic, &group), topic, dead, tiers: Vec::new() }
     };
     let sources: Vec<Source> = written_topics.iter().map(source).collect();
     if let Some(back) = sources.iter().find(|source| sources.iter().any(|other| other.topic == source.dead)) {

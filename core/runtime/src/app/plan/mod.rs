@@ -6,6 +6,7 @@ mod events;
 mod handlers;
 mod shared;
 mod subscriptions;
+mod waiting;
 
 use std::collections::BTreeSet;
 
@@ -21,6 +22,7 @@ pub(crate) use handlers::group_of;
 use handlers::{check_names, not_yet, route};
 use shared::{check_lanes_apart, check_shared};
 pub(crate) use subscriptions::check_partitions;
+pub(crate) use waiting::IN_PROCESS;
 
 use crate::driver::Source;
 
