@@ -201,10 +201,16 @@ impl Broker for MemoryBroker {
         self.open()?;
         self.shared.with(|state, _| {
             state.connected()?;
-            let mut topics: Vec<_> = state.topics.iter().map(|topic| (topic.name.clone(), topic.partitions())).collect();
+            let mut topics: Vec<_> =
+                state.names.iter().map(|(name, topic)| (name.clone(), state.topics[*topic].partitions())).collect();
             topics.sort_unstable();
             Ok(topics)
         })
+    }
+
+    async fn delete_topic(&self, topic: &Topic) -> Result<(), Error> {
+        self.open()?;
+        self.shared.with(|state, _| state.delete_topic(topic))
     }
 
     async fn lag(&self, group: &str, topics: &[Topic]) -> Result<Lag, Error> {

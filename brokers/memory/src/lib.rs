@@ -52,6 +52,7 @@
 mod broker;
 mod clock;
 mod cursor;
+mod delete;
 mod faults;
 mod group;
 mod log;

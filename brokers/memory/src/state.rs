@@ -34,6 +34,8 @@ pub(crate) struct Shared {
 pub(crate) struct State {
     pub(crate) options: Options,
     pub(crate) topics: Vec<TopicLog>,
+    /// Places of topics that were deleted.
+    pub(crate) free_topics: Vec<usize>,
     pub(crate) names: HashMap<Topic, usize>,
     pub(crate) groups: Vec<Option<Group>>,
     pub(crate) members: HashMap<MemberId, Member>,
@@ -81,6 +83,7 @@ impl Shared {
         let state = State {
             options,
             topics: Vec::new(),
+            free_topics: Vec::new(),
             names: HashMap::new(),
             groups: Vec::new(),
             members: HashMap::new(),

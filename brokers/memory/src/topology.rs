@@ -94,8 +94,7 @@ impl State {
     }
 
     fn create_topic(&mut self, name: &Topic, partitions: u32) {
-        self.names.insert(name.clone(), self.topics.len());
-        self.topics.push(TopicLog::new(name.clone(), partitions));
+        self.put_topic(name, TopicLog::new(name.clone(), partitions));
     }
 
     /// The group of this name, and whether it is new. A broadcast group is always new.
@@ -141,8 +140,7 @@ impl State {
         let Some(group) = self.groups.get_mut(g).and_then(Option::as_mut) else {
             return Err(Error::new(ErrorKind::Internal, "a group of the memory broker is gone"));
         };
-        let k = group.topics.len();
-        group.topics.push(GroupTopic { topic, parts, readers: Vec::new() });
+        let k = group.put_topic(GroupTopic { topic, parts, readers: Vec::new() });
         log.groups.push((g, k));
         Ok(k)
     }

@@ -24,5 +24,6 @@ pub use app::{
     App, AppHandle, AppStatus, BROKER_VARIABLE, CONFIG_VARIABLE, DEFAULT_URL, DrainReport, GROUPS_VARIABLE, HandlerStatus,
     ReadyApp, STALLED, TOPICS_VARIABLE,
 };
+pub use app::{HandlerRef, RunningSubscription, Subscribe};
 pub use driver::UnknownEvents;
 pub use observe::{End, Happening, Observer, What};

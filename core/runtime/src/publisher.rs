@@ -25,6 +25,11 @@ impl Outward {
         Self { app: app.into(), names }
     }
 
+    /// The names of this deployment.
+    pub(crate) fn names(&self) -> &Names {
+        &self.names
+    }
+
     /// A topic of the program, as it is named here.
     pub(crate) fn topic(&self, written: &str) -> Topic {
         self.names.topic(written)

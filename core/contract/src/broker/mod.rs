@@ -82,7 +82,8 @@ pub trait Broker: Send + Sync + 'static {
     /// If the group or a topic does not exist, or if the spec asks for what the broker cannot do.
     async fn subscribe(&self, spec: SubscribeSpec) -> Result<Subscription, Error>;
 
-    /// Deletes a topic and everything in it: a stream that was made for one run, and was consumed.
+    /// Deletes a topic and everything in it: a stream that was made for one run, and was consumed. What groups know of it is
+    /// forgotten. Refused while it is read, where the broker can tell.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) unless the adapter offers it; what the broker says.

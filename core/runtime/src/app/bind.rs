@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::App;
 use super::binder::Binder;
-use super::deploy::Names;
+use super::deploy::{Deployment, Names};
 use super::handle::{AppHandle, Inner};
 use super::plan::Plan;
 use crate::publisher::{Outward, Sink};
@@ -19,6 +19,7 @@ pub struct ReadyApp {
     pub(super) app: App,
     pub(super) plan: Plan,
     pub(super) names: Names,
+    pub(super) deployment: Deployment,
     pub(super) broker: Arc<dyn Broker>,
     pub(super) table: String,
 }
@@ -55,11 +56,13 @@ impl ReadyApp {
         if self.app.settings.show_table {
             print_table(&self.table);
         }
-        let Self { app, plan, broker, names, .. } = self;
+        let Self { app, plan, broker, names, deployment, .. } = self;
         let outward = Arc::new(Outward::new(&app.name, names));
         let sink = Arc::new(Sink::new(Arc::clone(&broker), Arc::clone(&outward), app.settings.publish_within));
         let binder = Binder {
             app: Arc::from(&*app.name),
+            registry: app.registry,
+            deployment,
             state: Arc::new(app.state),
             outward,
             publisher: Publisher::new(Arc::<Sink>::clone(&sink)),

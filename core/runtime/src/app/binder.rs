@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use convoke_core::broker::{Broker, Capabilities, Delay, LeaseKind, Subscription};
-use convoke_core::{BoxHandler, Claims, Error, EventDef, HandlerContext, Publisher, StateMap};
+use convoke_core::{BoxHandler, Claims, Error, ErrorKind, EventDef, HandlerContext, HandlerDef, Publisher, Registry, StateMap};
 use convoke_engine::{Config, Engine, Route};
 use tokio::sync::watch;
 
 use super::bound::Bound;
-use super::plan::{IN_PROCESS, PlannedRoute, PlannedSubscription};
+use super::deploy::Deployment;
+use super::plan::{self, AtRunTime, Given, IN_PROCESS, Plan, PlannedRoute, PlannedSubscription, Problems};
 use super::{Scope, Settings, Wrap};
 use crate::driver::{self, Core, Counters, Driver, Remote, RouteRunner};
 use crate::observe::Observer;
@@ -18,6 +19,9 @@ use crate::publisher::Outward;
 /// What all subscriptions of an application have in common.
 pub(super) struct Binder {
     pub(super) app: Arc<str>,
+    /// What is known of handlers, for those that are bound at run time.
+    pub(super) registry: Registry,
+    pub(super) deployment: Deployment,
     pub(super) state: Arc<StateMap>,
     pub(super) outward: Arc<Outward>,
     pub(super) publisher: Publisher,
@@ -32,6 +36,42 @@ pub(super) struct Binder {
 }
 
 impl Binder {
+    /// A handler of the program.
+    pub(super) fn handler(&self, name: &str) -> Result<&'static HandlerDef, Error> {
+        let known = &self.registry.handlers;
+        known.iter().find(|handler| handler.name == name).copied().ok_or_else(|| {
+            let names: Vec<_> = known.iter().map(|handler| handler.name).collect();
+            Error::new(ErrorKind::NotFound, format!("no handler is named `{name}`; there are {}", names.join(", ")))
+        })
+    }
+
+    /// The plan of a handler that is bound at run time.
+    pub(super) fn plan_one(
+        &self,
+        handler: &'static HandlerDef,
+        at: AtRunTime<'_>,
+        until_end: bool,
+        problems: &mut Problems,
+    ) -> Plan {
+        let given = Given {
+            app: &self.app,
+            registry: &self.registry,
+            handlers: &[],
+            state: &self.state,
+            starts: &[],
+            deployment: &self.deployment,
+            names: self.outward.names(),
+            at_run_time: Some(at),
+        };
+        let mut plan = plan::plan_one(given, handler, problems);
+        for subscription in &mut plan.subscriptions {
+            subscription.until_end = until_end;
+            subscription.make_tiers(self.broker.capabilities());
+        }
+        plan::check_capabilities(&plan, self.broker.capabilities(), problems);
+        plan
+    }
+
     /// Opens a subscription ahead of its driver, where it counts from which moment it reads.
     pub(super) async fn open(&self, subscription: &PlannedSubscription) -> Result<Subscription, Error> {
         self.broker.subscribe(subscription.spec()).await

@@ -20,6 +20,8 @@ pub(super) struct Bound {
     /// What it reads: topics, and the group's own places for them.
     pub(super) topics: Vec<Topic>,
     pub(super) handlers: Vec<&'static str>,
+    /// Whether it was bound when the application ran already: then it is forgotten once it has ended.
+    pub(super) at_run_time: bool,
     task: tokio::sync::Mutex<Task>,
 }
 
@@ -42,6 +44,7 @@ impl Bound {
             group: subscription.group.clone(),
             topics,
             handlers: subscription.routes.iter().map(|route| route.handler.name).collect(),
+            at_run_time: false,
             task: tokio::sync::Mutex::new(Task { handle: Some(handle), clean: true }),
         }
     }
@@ -163,9 +166,22 @@ impl Bounds {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What there is now.
+    /// What there is now. What was bound at run time and has ended well is forgotten.
     pub(super) fn all(&self) -> Vec<Arc<Bound>> {
-        self.list().bound.clone()
+        let mut list = self.list();
+        list.bound.retain(|bound| !(bound.at_run_time && bound.remote.has_drained()));
+        list.bound.clone()
+    }
+
+    /// Adds what `bind` makes, unless nothing is added any more.
+    pub(super) fn add(&self, bind: impl FnOnce() -> Bound) -> Option<Arc<Bound>> {
+        let mut list = self.list();
+        if list.closed {
+            return None;
+        }
+        let bound = Arc::new(Bound { at_run_time: true, ..bind() });
+        list.bound.push(Arc::clone(&bound));
+        Some(bound)
     }
 
     /// What there is now; nothing is added any more.

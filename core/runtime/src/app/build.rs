@@ -34,6 +34,7 @@ impl App {
             starts: &self.starts,
             deployment: &deployment,
             names: &names,
+            at_run_time: None,
         };
         let mut plan = plan::plan(given, &mut problems);
         plan.subscriptions.iter_mut().for_each(|subscription| subscription.until_end = self.until_end);
@@ -48,7 +49,10 @@ impl App {
             Err(_) => {}
         }
         if !problems.is_empty() {
-            return Err(Error::new(ErrorKind::Configuration, told(&self.name, &problems)));
+            return Err(Error::new(
+                ErrorKind::Configuration,
+                told(&format!("the application `{}` cannot start", self.name), &problems),
+            ));
         }
         let broker = opened?;
         plan.subscriptions.iter_mut().for_each(|subscription| subscription.make_tiers(broker.capabilities()));
@@ -62,7 +66,7 @@ impl App {
         for warning in &plan.warnings {
             tracing::warn!(app = self.name, "{warning}");
         }
-        Ok(ReadyApp { table: table::table(&self.name, &shown, &plan), app: self, plan, broker, names })
+        Ok(ReadyApp { table: table::table(&self.name, &shown, &plan), app: self, plan, broker, names, deployment })
     }
 
     /// What the deployment says, which counts more than what the program says of its bounds.
@@ -102,7 +106,12 @@ impl App {
                     .to_owned(),
             );
         }
-        let wanted = self.expected.iter().chain(self.only.iter().flatten()).chain(self.starts.iter().map(|(name, _)| name));
+        let wanted = self
+            .expected
+            .iter()
+            .chain(&self.on_demand)
+            .chain(self.only.iter().flatten())
+            .chain(self.starts.iter().map(|(name, _)| name));
         for name in wanted.filter(|name| !known.iter().any(|handler| handler.name == **name)) {
             let names: Vec<_> = known.iter().map(|handler| handler.name).collect();
             problems.push(format!(
@@ -112,7 +121,8 @@ impl App {
         }
         let chosen =
             |handler: &&&'static HandlerDef| self.only.as_ref().is_none_or(|only| only.iter().any(|name| name == handler.name));
-        known.iter().filter(chosen).copied().collect()
+        let at_start = |handler: &&&'static HandlerDef| !self.on_demand.iter().any(|name| name == handler.name);
+        known.iter().filter(chosen).filter(at_start).copied().collect()
     }
 
     fn check_layers(&self, plan: &Plan, problems: &mut Problems) {
@@ -144,12 +154,11 @@ impl App {
     }
 }
 
-fn told(app: &str, problems: &Problems) -> String {
+/// Everything that is wrong, numbered, under what it keeps from happening.
+pub(super) fn told(what: &str, problems: &Problems) -> String {
     let count = problems.len();
-    let mut text = format!(
-        "the application `{app}` cannot start; {} to be mended:",
-        if count == 1 { "one thing is".to_owned() } else { format!("{count} things are") }
-    );
+    let mut text =
+        format!("{what}; {} to be mended:", if count == 1 { "one thing is".to_owned() } else { format!("{count} things are") });
     for (i, problem) in problems.iter().enumerate() {
         text.push_str(&format!("\n  {}. {problem}", i + 1));
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use convoke_core::broker::{Broker, Faults, Health};
-use convoke_core::{Error, ErrorKind, HandlerDef, Publisher, Topic};
+use convoke_core::{Error, ErrorKind, Publisher, Topic};
 use convoke_engine::RouteId;
 use tokio::time::Instant;
 
@@ -20,20 +20,29 @@ use crate::publisher::Sink;
 ///
 /// Dropping every handle does not stop the application; [`AppHandle::drain`] does.
 #[derive(Clone)]
-pub struct AppHandle(Arc<Inner>);
+pub struct AppHandle(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
-    binder: Binder,
+    pub(super) binder: Binder,
     sink: Arc<Sink>,
-    bounds: Bounds,
+    pub(super) bounds: Bounds,
+    /// Held while something is bound at run time, or a topic deleted: two for the same place would not see each other.
+    pub(super) binding: tokio::sync::Mutex<()>,
     /// Whether it ends by itself.
     until_end: bool,
-    aborted: AtomicBool,
+    pub(super) aborted: AtomicBool,
 }
 
 impl Inner {
     pub(super) fn new(binder: Binder, sink: Arc<Sink>, bound: Vec<Arc<Bound>>, until_end: bool) -> Self {
-        Self { binder, sink, bounds: Bounds::new(bound), until_end, aborted: AtomicBool::new(false) }
+        Self {
+            binder,
+            sink,
+            bounds: Bounds::new(bound),
+            binding: tokio::sync::Mutex::default(),
+            until_end,
+            aborted: AtomicBool::new(false),
+        }
     }
 }
 
@@ -101,33 +110,6 @@ impl AppHandle {
             return Err(Error::new(ErrorKind::Configuration, "a concurrency of 0 would never run; use `pause`"));
         }
         self.tell(handler, |route| Command::Resize(route, concurrency))
-    }
-
-    /// Begins to read a topic that is named at run time with a handler that was made by hand. Not supported yet.
-    ///
-    /// # Cancel safety
-    /// Safe: nothing happens.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unsupported`], always.
-    pub async fn subscribe(&self, topic: impl Into<Topic>, _handler: &'static HandlerDef) -> Result<(), Error> {
-        let text = format!(
-            "subscribing to a topic that is named at run time (`{}`) is not supported yet; start a second `App` for it",
-            topic.into()
-        );
-        Err(Error::new(ErrorKind::Unsupported, text))
-    }
-
-    /// Ends such a subscription. Not supported yet.
-    ///
-    /// # Cancel safety
-    /// Safe: nothing happens.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unsupported`], always.
-    pub async fn unsubscribe(&self, topic: impl Into<Topic>) -> Result<(), Error> {
-        let text = format!("there is no subscription to `{}` that was made at run time: that is not supported yet", topic.into());
-        Err(Error::new(ErrorKind::Unsupported, text))
     }
 
     /// A topic of the program, as it is named in this deployment: where [`Publisher::publish`] publishes to it.
@@ -277,7 +259,7 @@ impl AppHandle {
 }
 
 /// How long closing may take beyond the drain.
-const GRACE: Duration = Duration::from_secs(2);
+pub(super) const GRACE: Duration = Duration::from_secs(2);
 /// How often to look whether other processes have settled what they hold.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 

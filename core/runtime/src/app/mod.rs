@@ -10,6 +10,7 @@ pub(crate) mod open;
 mod plan;
 mod run;
 mod status;
+mod subscribe;
 mod table;
 mod topology;
 
@@ -32,6 +33,7 @@ pub(crate) use deploy::{Deployment, Names};
 pub(crate) use deploy::{HandlerChange, Place, Said, SaidUrl};
 pub use handle::{AppHandle, DrainReport};
 pub use status::{AppStatus, HandlerStatus, STALLED};
+pub use subscribe::{HandlerRef, RunningSubscription, Subscribe};
 
 /// The environment variable that names the broker's URL.
 pub const BROKER_VARIABLE: &str = "CONVOKE_BROKER";
@@ -72,6 +74,7 @@ pub struct App {
     layers: Vec<(Scope, Wrap)>,
     registry: Registry,
     only: Option<Vec<String>>,
+    on_demand: Vec<String>,
     expected: Vec<String>,
     starts: Vec<(String, Start)>,
     until_end: bool,
@@ -144,6 +147,7 @@ impl App {
             layers: Vec::new(),
             registry: Registry::collect(),
             only: None,
+            on_demand: Vec::new(),
             expected: Vec::new(),
             starts: Vec::new(),
             until_end: false,

@@ -5,9 +5,16 @@ use convoke_core::{Error, ErrorKind};
 use super::App;
 
 impl App {
+    /// Does not bind these handlers when the application starts: they are bound by [`AppHandle::subscribe`](super::AppHandle::subscribe), to topics that are named
+    /// at run time.
+    pub fn on_demand<S: Into<String>>(mut self, handlers: impl IntoIterator<Item = S>) -> Self {
+        self.on_demand.extend(handlers.into_iter().map(Into::into));
+        self
+    }
+
     /// Reads what there is now and ends: the end of every topic that is read is marked while the application starts, and when
     /// each group has settled everything up to the marks, the application drains. [`App::run`] then returns; after [`App::start`],
-    /// await [`AppHandle::ended`].
+    /// await [`AppHandle::ended`](super::AppHandle::ended).
     ///
     /// # Delivery
     /// All promises hold: retries are waited for, what is given up is in the dead-letter topics, what was returned is confirmed.

@@ -61,7 +61,7 @@ mod tests {
             handler,
             options: handler.options,
             written_group: group.clone(),
-            written_topics: vec!["t"],
+            written_topics: vec!["t".to_owned()],
             event: None,
             sources: vec![Source { topic, place: "p".into(), dead: "d".into(), tiers: Vec::new() }],
             start: Start::Earliest,

@@ -42,7 +42,7 @@ pub(super) fn route(
     signature: &Signature,
     problems: &mut Problems,
 ) -> Option<(String, PlannedRoute)> {
-    let Given { app, deployment, names, starts, .. } = given;
+    let Given { app, deployment, names, starts, at_run_time, .. } = given;
     let unchanged = HandlerChange::default();
     let change = deployment.handlers.get(handler.name).map_or(&unchanged, |said| &said.value);
     let options = change.applied(handler.options);
@@ -60,13 +60,14 @@ pub(super) fn route(
             return None;
         }
     };
-    let written_topics = match (handler.options.topics, event) {
-        ([], Some(event)) => vec![event.topic],
+    let written_topics: Vec<String> = match (handler.options.topics, event) {
+        _ if let Some(named) = at_run_time => vec![named.topic.to_owned()],
+        ([], Some(event)) => vec![event.topic.to_owned()],
         ([], None) => {
             problems.push(format!("{at} takes `Message`, so it must say what it reads: `#[handler(topic = \"…\")]`"));
             return None;
         }
-        (topics, _) => topics.to_vec(),
+        (topics, _) => topics.iter().map(|topic| (*topic).to_owned()).collect(),
     };
     for (i, topic) in written_topics.iter().enumerate() {
         if !is_plain(topic) {
@@ -97,7 +98,8 @@ pub(super) fn route(
             output.name, output.location, output.topic
         ));
     }
-    if handler.options.broadcast && (handler.options.group.is_some() || handler.options.lane.is_some()) {
+    let grouped = handler.options.group.is_some() || at_run_time.is_some_and(|named| named.group.is_some());
+    if handler.options.broadcast && (grouped || handler.options.lane.is_some()) {
         problems.push(format!("{at} is a `broadcast`, which every instance reads by itself: drop `group` and `lane`"));
     }
     let keyed = event.is_some_and(|event| event.keyed);
@@ -113,10 +115,10 @@ pub(super) fn route(
             retry.max
         ));
     }
-    let written_group = group_of(app, handler);
+    let written_group = at_run_time.and_then(|named| named.group).map_or_else(|| group_of(app, handler), str::to_owned);
     let group = names.group(written_group.clone());
     let named = change.dead_letter.as_deref().or(options.dead_letter);
-    let source = |written: &&str| {
+    let source = |written: &String| {
         let topic = names.topic(written);
         let dead = named.map_or_else(|| Topic::from(topics::dead_topic(topic.as_str(), &group)), |dead| names.topic(dead));
         Source { place: place(&topic, &group), topic, dead, tiers: Vec::new() }
@@ -130,7 +132,7 @@ pub(super) fn route(
     }
     let overridden = starts.iter().rev().find(|(name, _)| name == handler.name);
     let start = overridden.map_or_else(|| default_start(handler), |(_, start)| *start);
-    let start = change.start.unwrap_or(start);
+    let start = at_run_time.and_then(|named| named.start).or(change.start).unwrap_or(start);
     let route = PlannedRoute {
         handler,
         options,

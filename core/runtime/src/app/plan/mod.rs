@@ -49,7 +49,7 @@ pub(crate) struct PlannedRoute {
     /// The group as the program names it: what layers go by.
     pub(crate) written_group: String,
     /// The topics, likewise, in the order of `sources`.
-    pub(crate) written_topics: Vec<&'static str>,
+    pub(crate) written_topics: Vec<String>,
     /// `None` for a handler that takes whole messages, whatever they are.
     pub(crate) event: Option<&'static EventDef>,
     /// What it reads: one topic or several.
@@ -97,32 +97,60 @@ pub(crate) struct Given<'a> {
     pub(crate) starts: &'a [(String, Start)],
     pub(crate) deployment: &'a Deployment,
     pub(crate) names: &'a Names,
+    /// What is named at run time, in place of what the handler says.
+    pub(crate) at_run_time: Option<AtRunTime<'a>>,
+}
+
+/// Where a handler is to read that is bound at run time.
+#[derive(Clone, Copy)]
+pub(crate) struct AtRunTime<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) group: Option<&'a str>,
+    pub(crate) start: Option<Start>,
 }
 
 /// Binds handlers to groups and topics. What is wrong is added to `problems`; the plan is then only good for reading.
 pub(crate) fn plan(given: Given<'_>, problems: &mut Problems) -> Plan {
-    let Given { registry, handlers, state, names, .. } = given;
+    let Given { registry, handlers, names, .. } = given;
     let mut plan = Plan::default();
     check_events(&registry.events, names, problems);
     check_names(handlers, problems);
     for handler in handlers {
-        let signature = handler.signature();
-        not_yet(handler, problems);
-        for missing in signature.states.iter().filter(|state_type| !state.contains(state_type.id)) {
-            problems.push(format!(
-                "handler `{}` ({}) takes `State<{}>`, but the application has no such state; add `.state(…)` with a value of that type",
-                handler.name, handler.location, missing.name
-            ));
-        }
-        let Some((group, route)) = route(given, handler, &signature, problems) else { continue };
-        plan.topics.extend(route.sources.iter().flat_map(|source| [source.topic.clone(), source.dead.clone()]));
-        plan.topics.extend(route.outputs.iter().cloned());
-        subscriptions::place_route(&mut plan.subscriptions, group, route);
+        add(&mut plan, given, handler, problems);
     }
     subscriptions::sort(&mut plan.subscriptions);
     plan.subscriptions.iter().for_each(|subscription| check_shared(subscription, problems));
     plan.topics.extend(registry.events.iter().filter(|event| is_plain(event.topic)).map(|event| names.topic(event.topic)));
     check_lanes_apart(&plan, problems);
     plan.warnings = cycles(&plan);
+    plan
+}
+
+/// Adds one handler.
+fn add(plan: &mut Plan, given: Given<'_>, handler: &'static HandlerDef, problems: &mut Problems) {
+    let signature = handler.signature();
+    not_yet(handler, problems);
+    for missing in signature.states.iter().filter(|state_type| !given.state.contains(state_type.id)) {
+        problems.push(format!(
+            "handler `{}` ({}) takes `State<{}>`, but the application has no such state; add `.state(…)` with a value of that type",
+            handler.name, handler.location, missing.name
+        ));
+    }
+    let Some((group, route)) = route(given, handler, &signature, problems) else { return };
+    plan.topics.extend(route.sources.iter().flat_map(|source| [source.topic.clone(), source.dead.clone()]));
+    plan.topics.extend(route.outputs.iter().cloned());
+    subscriptions::place_route(&mut plan.subscriptions, group, route);
+}
+
+/// The plan of one handler that is bound at run time.
+pub(crate) fn plan_one(given: Given<'_>, handler: &'static HandlerDef, problems: &mut Problems) -> Plan {
+    let mut plan = Plan::default();
+    if handler.options.lane.is_some() {
+        problems.push(format!(
+            "handler `{}` ({}) has a `lane`, which is shared by handlers that are bound when the application starts; drop it",
+            handler.name, handler.location
+        ));
+    }
+    add(&mut plan, given, handler, problems);
     plan
 }
