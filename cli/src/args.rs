@@ -6,7 +6,7 @@ use crate::dead;
 
 /// Looks after applications that are made with convoke.
 #[derive(Debug, Parser)]
-#[command(name = "convoke", version, max_term_width = 100, after_help = EXIT_CODES, subcommand_required = true)]
+#[command(name = "convoke", version, after_help = EXIT_CODES, subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -28,7 +28,7 @@ pub(crate) struct Common {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Looks at dead letters, sends them back to the group that gave up on them, or throws them away
-    #[command(subcommand)]
+    #[command(subcommand, arg_required_else_help = true, disable_help_subcommand = true)]
     Dead(dead::Command),
 }
 

@@ -6,7 +6,7 @@
 mod args;
 mod dead;
 mod exit;
-mod table;
+mod text;
 mod world;
 
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
-//! What a command has to do with: where it writes, and which broker it finds.
+//! What a command has to do with: where it writes, whom it asks, and which broker it finds.
 
 use std::fmt;
-use std::io::Write;
+use std::io::{BufRead as _, IsTerminal as _, Write};
 use std::sync::Arc;
 
 use convoke::broker::{Broker, BrokerUrl};
@@ -9,10 +9,14 @@ use convoke::{Error, ErrorKind, dead::DeadLetters};
 
 use crate::args::Common;
 
-/// Where a command writes, and which broker it finds.
+/// Asks a question, and says whether the answer was yes; `None` if there is nobody to ask.
+type Ask<'w> = Box<dyn FnMut(&str) -> Option<bool> + 'w>;
+
+/// Where a command writes, whom it asks, and which broker it finds.
 pub struct World<'w> {
     out: Box<dyn Write + 'w>,
     err: Box<dyn Write + 'w>,
+    ask: Ask<'w>,
     broker: Option<Arc<dyn Broker>>,
 }
 
@@ -20,15 +24,15 @@ impl World<'static> {
     /// That of a program at a terminal, or in a script.
     #[must_use]
     pub fn terminal() -> Self {
-        Self { out: Box::new(std::io::stdout()), err: Box::new(std::io::stderr()), broker: None }
+        Self { out: Box::new(std::io::stdout()), err: Box::new(std::io::stderr()), ask: Box::new(ask_terminal), broker: None }
     }
 }
 
 impl<'w> World<'w> {
     /// One of whose parts each is given: for tests.
     #[must_use]
-    pub fn of(out: impl Write + 'w, err: impl Write + 'w) -> Self {
-        Self { out: Box::new(out), err: Box::new(err), broker: None }
+    pub fn of(out: impl Write + 'w, err: impl Write + 'w, ask: impl FnMut(&str) -> Option<bool> + 'w) -> Self {
+        Self { out: Box::new(out), err: Box::new(err), ask: Box::new(ask), broker: None }
     }
 
     /// Uses this broker, whatever the URL says.
@@ -44,6 +48,11 @@ impl<'w> World<'w> {
         let _ = writeln!(self.out, "{text}");
     }
 
+    /// Writes bytes that are the command's result, as they are.
+    pub fn say_bytes(&mut self, bytes: &[u8]) {
+        let _ = self.out.write_all(bytes);
+    }
+
     /// Writes a line for people beside the result.
     pub fn note(&mut self, text: &str) {
         let _ = writeln!(self.err, "{text}");
@@ -56,6 +65,11 @@ impl<'w> World<'w> {
 
     pub(crate) fn complain_as_is(&mut self, text: &str) {
         self.note(text);
+    }
+
+    /// Asks, and says whether the answer was yes; `None` if there is nobody to ask.
+    pub(crate) fn ask(&mut self, question: &str) -> Option<bool> {
+        (self.ask)(question)
     }
 
     /// The dead letters of the broker that is meant.
@@ -80,4 +94,14 @@ impl fmt::Debug for World<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("World")
     }
+}
+
+fn ask_terminal(question: &str) -> Option<bool> {
+    if !std::io::stdin().is_terminal() {
+        return None;
+    }
+    let _ = write!(std::io::stderr(), "{question} [y/N] ");
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).ok()?;
+    Some(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }

@@ -57,22 +57,31 @@ impl Shop {
 
 /// Runs the tool with these words on this broker: how it ended, and what it wrote to both streams.
 pub(crate) async fn convoke(broker: &Arc<dyn Broker>, words: &str) -> (Exit, String, String) {
-    run(words, Some(Arc::clone(broker))).await
+    run(words, Some(Arc::clone(broker)), None).await.0
+}
+
+/// The same with somebody at the terminal, who answers so; also what was asked.
+pub(crate) async fn asked(broker: &Arc<dyn Broker>, words: &str, answer: bool) -> ((Exit, String, String), Vec<String>) {
+    run(words, Some(Arc::clone(broker)), Some(answer)).await
 }
 
 /// Runs the tool without a broker but the one that the words name.
 pub(crate) async fn alone(words: &str) -> (Exit, String, String) {
-    run(words, None).await
+    run(words, None, None).await.0
 }
 
-async fn run(words: &str, broker: Option<Arc<dyn Broker>>) -> (Exit, String, String) {
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let mut world = World::of(&mut out, &mut err);
+async fn run(words: &str, broker: Option<Arc<dyn Broker>>, answer: Option<bool>) -> ((Exit, String, String), Vec<String>) {
+    let (mut out, mut err, mut questions) = (Vec::new(), Vec::new(), Vec::new());
+    let ask = |question: &str| {
+        questions.push(question.to_owned());
+        answer
+    };
+    let mut world = World::of(&mut out, &mut err, ask);
     if let Some(broker) = broker {
         world = world.with_broker(broker);
     }
     let words = std::iter::once("convoke").chain(words.split(' ').filter(|word| !word.is_empty()));
     let exit = convoke_cli::run(words, &mut world).await;
     drop(world);
-    (exit, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    ((exit, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap()), questions)
 }

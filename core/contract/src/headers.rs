@@ -165,8 +165,9 @@ impl fmt::Debug for Headers {
     }
 }
 
-/// Whether the values of such a header must not be shown.
-fn is_secret(name: &str) -> bool {
+/// Whether the name of a header says that its value must not be shown: in logs, and by tools.
+#[must_use]
+pub fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     ["authorization", "password", "secret", "token", "cookie", "api-key"].iter().any(|word| name.contains(word))
 }

@@ -101,3 +101,5 @@ pub fn retry_tier(topic: &str, group: &str, seconds: u64) -> String {
 pub fn dead_topic(topic: &str, group: &str) -> String {
     format!("{topic}.{group}.dead")
 }
+
+pub use crate::headers::is_secret;
