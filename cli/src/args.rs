@@ -6,7 +6,7 @@ use crate::dead;
 
 /// Looks after applications that are made with convoke.
 #[derive(Debug, Parser)]
-#[command(name = "convoke", version, after_help = EXIT_CODES, subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(name = "convoke", version, after_help = EXIT_CODES, term_width = 100, subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: Common,

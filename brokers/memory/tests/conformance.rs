@@ -124,11 +124,10 @@ impl Harness for Memory {
 }
 
 /// What cannot be tried on a broker in the process, whatever it looks like.
-const LACKING: [&str; 4] = [
+const LACKING: [&str; 3] = [
     "d03_a_restart_of_the_server_loses_nothing",
     "d03_a_frozen_server_loses_nothing",
     "d12_a_process_that_was_frozen_starts_nothing_that_another_has_taken_over",
-    "d22_dead_letters_go_back_to_the_group_that_gave_up_on_them",
 ];
 
 /// What cannot be tried in a guise, and nothing else.

@@ -15,7 +15,7 @@ Values of headers whose names speak of passwords, tokens or other secrets are no
 
 Examples:
   convoke dead show orders.paid.warehouse.dead 0197c1d2-8f3b-7c52-a5a1-6f2d0c9a7e11
-  convoke dead show orders.paid.warehouse.dead 0197c1d2-8f3b-7c52-a5a1-6f2d0c9a7e11 --raw > payload.json";
+  convoke dead show orders.paid.warehouse.dead 0197c1d2-8f3b-7c52-a5a1-6f2d0c9a7e11 --raw > payload";
 
 #[derive(Debug, Args)]
 pub(crate) struct Show {

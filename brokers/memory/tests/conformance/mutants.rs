@@ -69,6 +69,12 @@ const MUTANTS: &[(Mutant, &str)] = &[
     (Runtime(CountsWhatIsUnavailable), "d20_while"),
     (Broker(LosesRepeatedHeaders), "d21_id_key"),
     (Broker(ChangesIds), "d21_an_event"),
+    (Broker(SharesPlaces), "d22_dead_letters_go"),
+    (Broker(LosesRepeatedHeaders), "d22_a_dead_letter"),
+    (Broker(SettlesTooEarly), "d22_a_redrive"),
+    (Broker(ForgetsAcks), "d22_a_redrive"),
+    (Log(ForgetsProgress), "d22_a_dry_run"),
+    (Broker(SettlesWhatIsRead), "d22_a_dry_run"),
     (Broker(HasNoLag), "d23_what"),
     (Broker(HidesGaps), "d24_"),
 ];

@@ -1,6 +1,7 @@
 //! Brokers that are broken on purpose.
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,7 +14,7 @@ use convoke_core::broker::{
     PublishOutcome, Settle, Settled, Settlement, SubscribeSpec, Subscription, SubscriptionControl, SubscriptionEvent, Token,
     Topology,
 };
-use convoke_core::{BoxFuture, Epoch, Error, Headers, Incoming, Message, Outgoing, PartId, Receipt, Topic};
+use convoke_core::{BoxFuture, Epoch, Error, Headers, Incoming, Message, Outgoing, PartId, Receipt, Topic, names};
 use futures_core::Stream;
 
 /// How it is broken.
@@ -48,18 +49,28 @@ pub(crate) enum Sabotage {
     SharesNothing,
     GivesUpAtOnce,
     LosesTheLastAcks,
+    /// What is for a group's own place goes to the topic that all groups read.
+    SharesPlaces,
+    /// A dead letter that is sent back is settled before the broker has it.
+    SettlesTooEarly,
+    /// What the tools have read is settled when they leave.
+    SettlesWhatIsRead,
 }
 use Sabotage::*;
 
 pub(crate) fn sabotaged(inner: Arc<dyn Broker>, how: Sabotage) -> Arc<dyn Broker> {
-    Arc::new(Broken { inner, how, count: AtomicU64::new(0) })
+    Arc::new(Broken { inner, how, count: AtomicU64::new(0), letters: Letters::default() })
 }
 
 struct Broken {
     inner: Arc<dyn Broker>,
     how: Sabotage,
     count: AtomicU64,
+    letters: Letters,
 }
+
+/// What the tools for dead letters have read, by id, and what settles it.
+type Letters = Arc<Mutex<HashMap<String, (Arc<dyn SubscriptionControl>, Token)>>>;
 
 impl Broken {
     fn changed(&self, mut outgoing: Outgoing) -> Outgoing {
@@ -79,6 +90,11 @@ impl Broken {
             ChangesIds if outgoing.message.id().is_some() => {
                 let id = self.count.fetch_add(1, Ordering::Relaxed);
                 message = message.header("ce-id", format!("mine-{id}"));
+            }
+            SharesPlaces if outgoing.message.topic().as_str().ends_with(".retry") => {
+                // `<case>.in.<group>.retry`
+                let topic = outgoing.message.topic().as_str().split_once(".in.").map(|(case, _)| format!("{case}.in"));
+                message = message.topic(topic.expect("a case's topic is called `in`"));
             }
             _ => return outgoing,
         }
@@ -133,6 +149,13 @@ impl Broker for Broken {
             if self.how == EndsSilently {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
+            if self.how == SettlesTooEarly && outgoing.message.topic().as_str().ends_with(".retry") {
+                let letter = self.letters.lock().unwrap().remove(outgoing.message.id().unwrap_or_default());
+                if let Some((control, token)) = letter {
+                    control.settle(vec![Settlement::new(token, Settle::Ack)]).await;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
             let changed = self.changed(outgoing.clone());
             let outcome = if forgotten || self.how == EndsSilently {
                 PublishOutcome::Confirmed(Receipt::new(outgoing.message.id().unwrap_or_default(), None, Durability::Memory))
@@ -152,9 +175,17 @@ impl Broker for Broken {
 
     async fn subscribe(&self, spec: SubscribeSpec) -> Result<Subscription, Error> {
         let (how, broker) = (self.how, Arc::clone(&self.inner));
+        let letters = (spec.group == names::REDRIVE_GROUP).then(|| Arc::clone(&self.letters));
         let spec = self.misread(spec).await?;
         let Subscription { events, control, .. } = self.inner.subscribe(spec).await?;
-        let shared = Arc::new(Shared { control, broker, how, messages: Mutex::default(), unsaid: Mutex::default() });
+        let shared = Arc::new(Shared {
+            control: Arc::from(control),
+            broker,
+            how,
+            letters,
+            messages: Mutex::default(),
+            unsaid: Mutex::default(),
+        });
         let events = Events { inner: events, shared: Arc::clone(&shared) };
         Ok(Subscription::new(Box::pin(events), Box::new(Control(shared))))
     }
@@ -187,9 +218,10 @@ impl Broker for Broken {
 
 /// What both halves of a subscription have in common.
 struct Shared {
-    control: Box<dyn SubscriptionControl>,
+    control: Arc<dyn SubscriptionControl>,
     broker: Arc<dyn Broker>,
     how: Sabotage,
+    letters: Option<Letters>,
     /// What was delivered, for those that publish it again.
     messages: Mutex<Vec<(Token, Message)>>,
     /// Acknowledgements that are kept back until more are there.
@@ -232,6 +264,12 @@ impl Shared {
     fn spoil(&self, messages: &mut Vec<Incoming>) {
         // What it says of itself is applied at once here; its answer is not waited for.
         let ack = |incoming: &Incoming| drop(self.control.settle(vec![Settlement::new(incoming.token.clone(), Settle::Ack)]));
+        if let Some(letters) = &self.letters {
+            let letter = |one: &Incoming| {
+                (one.message.id().unwrap_or_default().to_owned(), (Arc::clone(&self.control), one.token.clone()))
+            };
+            letters.lock().unwrap().extend(messages.iter().map(letter));
+        }
         match self.how {
             ForgetsAttempts => messages.iter_mut().for_each(|incoming| incoming.attempts = 0),
             ForgetsDelays => messages.iter_mut().for_each(|incoming| incoming.due_in = None),
@@ -343,6 +381,11 @@ impl SubscriptionControl for Control {
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {
+        if let (SettlesWhatIsRead, Some(letters)) = (self.0.how, &self.0.letters) {
+            for (_, (control, token)) in letters.lock().unwrap().drain() {
+                drop(control.settle(vec![Settlement::new(token, Settle::Ack)]));
+            }
+        }
         self.0.control.close()
     }
 }

@@ -34,6 +34,7 @@ pub(crate) use deploy::{HandlerChange, Place, Said, SaidUrl};
 pub use handle::{AppHandle, DrainReport};
 pub use status::{AppStatus, HandlerStatus, STALLED};
 pub use subscribe::{HandlerRef, RunningSubscription, Subscribe};
+pub(crate) use topology::tools;
 
 /// The environment variable that names the broker's URL.
 pub const BROKER_VARIABLE: &str = "CONVOKE_BROKER";

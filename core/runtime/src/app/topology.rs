@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use convoke_core::broker::{Broker, EnsureMode, GroupSpec, SubscribeSpec, TopicSpec, Topology};
+use convoke_core::broker::{Broker, EnsureMode, GroupSpec, Start, SubscribeSpec, TopicSpec, Topology};
 use convoke_core::{Error, Topic, names};
 
 use super::plan::{Plan, PlannedSubscription, check_partitions};
@@ -10,43 +10,29 @@ use super::plan::{Plan, PlannedSubscription, check_partitions};
 impl Plan {
     /// Makes sure that everything exists.
     pub(crate) async fn ensure(&self, broker: &dyn Broker) -> Result<(), Error> {
-        let report = broker.ensure(&self.topics_and_groups(), EnsureMode::Create).await?;
+        let report = broker.ensure(&self.plain_topics(), EnsureMode::Create).await?;
         check_partitions(self, &report.partitions)?;
-        broker.ensure(&self.places(&report.partitions), EnsureMode::Create).await?;
+        broker.ensure(&self.groups_and_places(&report.partitions), EnsureMode::Create).await?;
         Ok(())
     }
 
     /// Everything that must exist.
     pub(crate) fn topology(&self) -> Topology {
-        let mut topology = self.topics_and_groups();
-        let places = self.places(&[]);
-        topology.topics.extend(places.topics);
-        topology.groups.extend(places.groups);
+        let mut topology = self.plain_topics();
+        let rest = self.groups_and_places(&[]);
+        topology.topics.extend(rest.topics);
+        topology.groups = rest.groups;
         topology
     }
 
-    fn topics_and_groups(&self) -> Topology {
+    fn plain_topics(&self) -> Topology {
         let mut topology = Topology::default();
         topology.topics = self.topics.iter().map(|topic| TopicSpec::new(topic.clone())).collect();
-        // One for each subscription: handlers of one group may start at different places of their topics. A broadcast has none.
-        let lasting = self.subscriptions.iter().filter(|subscription| !subscription.broadcast);
-        let group = |subscription: &PlannedSubscription| {
-            let mut group = subscription.group_of(subscription.topics.clone());
-            group.start = subscription.start;
-            group
-        };
-        topology.groups = lasting.map(group).collect();
-        // Where nothing is kept for nobody, somebody must be there for whom dead letters are kept.
-        let routes = self.subscriptions.iter().flat_map(|subscription| &subscription.routes);
-        let dead = routes.flat_map(|route| route.sources.iter().map(|source| source.dead.clone()));
-        let mut tools = GroupSpec::new(names::REDRIVE_GROUP, dead.collect::<BTreeSet<_>>().into_iter().collect());
-        tools.ordered = false;
-        topology.groups.push(tools);
         topology
     }
 
-    /// The groups' own places. They begin at their earliest message, wherever the groups begin.
-    fn places(&self, partitions: &[(Topic, u32)]) -> Topology {
+    /// The groups, with their own places. How many partitions these have is known once the topics are there.
+    fn groups_and_places(&self, partitions: &[(Topic, u32)]) -> Topology {
         let mut topology = Topology::default();
         for subscription in &self.subscriptions {
             for topic in &subscription.topics {
@@ -59,12 +45,24 @@ impl Plan {
                 }
                 topology.topics.push(spec);
             }
+            // A broadcast has no group that outlives it.
             if !subscription.broadcast {
-                topology.groups.push(subscription.group_of(subscription.places()));
+                topology.groups.extend(subscription.groups());
             }
         }
+        // Where nothing is kept for nobody, somebody must be there for whom dead letters are kept.
+        let sources = self.subscriptions.iter().flat_map(|subscription| &subscription.routes).flat_map(|route| &route.sources);
+        let dead: BTreeSet<_> = sources.map(|source| &source.dead).collect();
+        topology.groups.extend(dead.into_iter().map(tools));
         topology
     }
+}
+
+/// The group under which the tools for dead letters read a topic.
+pub(crate) fn tools(dead: &Topic) -> GroupSpec {
+    let mut group = GroupSpec::new(names::REDRIVE_GROUP, vec![dead.clone()]);
+    group.ordered = false;
+    group
 }
 
 impl PlannedSubscription {
@@ -72,10 +70,20 @@ impl PlannedSubscription {
         self.routes.iter().any(|route| route.ordered)
     }
 
-    fn group_of(&self, topics: Vec<Topic>) -> GroupSpec {
-        let mut group = GroupSpec::new(self.group.clone(), topics);
-        group.ordered = self.ordered();
-        group
+    /// The group, once for each subscription, since those of one group may start at different places.
+    fn groups(&self) -> Vec<GroupSpec> {
+        let of = |topics, start| {
+            let mut group = GroupSpec::new(self.group.clone(), topics);
+            (group.start, group.ordered) = (start, self.ordered());
+            group
+        };
+        // What is in a place came after the group did, and has other positions than its topic: places are read from the beginning.
+        let places = (self.start != Start::Earliest).then(|| of(self.places(), Start::Earliest));
+        places.into_iter().chain([of(self.all_topics(), self.start)]).collect()
+    }
+
+    fn all_topics(&self) -> Vec<Topic> {
+        [self.topics.clone(), self.places()].concat()
     }
 
     fn places(&self) -> Vec<Topic> {
@@ -86,7 +94,7 @@ impl PlannedSubscription {
     /// What is asked of the broker. Partitions of a topic and of the group's place for it go to the same owner, so that a key is in
     /// one lane wherever it is.
     pub(crate) fn spec(&self) -> SubscribeSpec {
-        let mut spec = SubscribeSpec::new(self.group.clone(), [self.topics.clone(), self.places()].concat());
+        let mut spec = SubscribeSpec::new(self.group.clone(), self.all_topics());
         spec.start = self.start;
         spec.ordered = self.ordered();
         spec.broadcast = self.broadcast;

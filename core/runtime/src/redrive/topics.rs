@@ -1,6 +1,6 @@
 //! Which topics hold dead letters, and how many.
 
-use convoke_core::broker::{EnsureMode, GroupSpec, TopicSpec, Topology};
+use convoke_core::broker::{EnsureMode, TopicSpec, Topology};
 use convoke_core::{Error, ErrorKind, Topic, names};
 
 use super::DeadLetters;
@@ -60,9 +60,7 @@ impl DeadLetters {
     /// Applications make the group; where one of an older version has not, it is made now.
     async fn make_group(&self, topic: &Topic) -> Result<(), Error> {
         let mut topology = Topology::default();
-        let mut group = GroupSpec::new(names::REDRIVE_GROUP, vec![topic.clone()]);
-        group.ordered = false;
-        topology.groups.push(group);
+        topology.groups.push(crate::app::tools(topic));
         self.broker.ensure(&topology, EnsureMode::Create).await.map(|_| ())
     }
 

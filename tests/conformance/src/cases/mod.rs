@@ -129,7 +129,11 @@ cases! {
         d21_a_foreign_client_writes_and_reads_the_same_topics
         d21_the_largest_message_comes_back_and_a_larger_one_is_a_typed_error;
     "D22" d22_redrive:
-        d22_dead_letters_go_back_to_the_group_that_gave_up_on_them;
+        d22_dead_letters_go_back_to_the_group_that_gave_up_on_them_and_to_no_other
+        d22_a_dead_letter_goes_back_byte_for_byte_less_the_headers_of_its_death
+        d22_a_redrive_that_is_killed_goes_on_where_it_was_and_repeats_one_at_most
+        d22_what_dies_again_and_again_is_not_sent_back_for_ever
+        d22_a_dry_run_changes_nothing_and_what_is_not_meant_stays;
     "D23" d23_visible:
         d23_what_a_handler_does_and_has_before_it_can_be_read
         d23_who_is_connected_and_makes_no_progress_is_unhealthy;
