@@ -24,6 +24,10 @@ use super::watermark::Watermark;
 const WINDOW: u32 = 64;
 /// The same in bytes.
 const WINDOW_BYTES: u64 = 4 << 20;
+/// How long nothing comes before the broker is asked whether there is more.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How long nothing comes, although there is more, before others are taken to have it.
+const QUIET: Duration = Duration::from_secs(30);
 /// How long a settlement that is not answered is repeated.
 const SETTLE_WITHIN: Duration = Duration::from_secs(30);
 
@@ -35,18 +39,27 @@ pub(super) struct Reader<'b> {
     by: SettleBy,
     parts: HashMap<PartId, Part>,
     waiting: VecDeque<(Epoch, Incoming)>,
-    /// Letters that were handed out, by partition and position.
+    /// Letters that were given to us, by partition and position.
     seen: HashMap<(u32, Position), Seen>,
     /// Partitions that were ever ours, and those that were taken away.
     owned: HashSet<u32>,
     taken: HashSet<u32>,
     partitions: u32,
+    /// How many letters there were at the beginning, if the broker could tell.
+    expected: Option<u64>,
+    /// Letters that are settled and not in `seen` any more.
+    known_before: u64,
+    interrupted: bool,
+    /// Whether everything that was there has been given out, to us or to others.
+    exhausted: bool,
     ended: bool,
 }
 
-/// What is known of a letter that was handed out.
+/// What is known of a letter that was given to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Seen {
+    /// It was not handed out yet.
+    Waiting,
     /// It is worked on, or was left.
     Open,
     /// It is to be settled.
@@ -67,7 +80,8 @@ struct Part {
 impl<'b> Reader<'b> {
     pub(super) async fn open(broker: &'b dyn Broker, topic: &DeadTopic) -> Result<Self, Error> {
         let mut spec = SubscribeSpec::new(names::REDRIVE_GROUP, vec![topic.topic.clone()]);
-        spec.until_end = true;
+        // What comes later is not read where the broker can be told so: it may be what was sent back and died again.
+        spec.until_end = broker.capabilities().until_end;
         spec.ordered = false;
         let Subscription { events, control, .. } = broker.subscribe(spec.clone()).await?;
         Ok(Self {
@@ -82,6 +96,10 @@ impl<'b> Reader<'b> {
             owned: HashSet::new(),
             taken: HashSet::new(),
             partitions: topic.partitions,
+            expected: topic.letters,
+            known_before: 0,
+            interrupted: false,
+            exhausted: false,
             ended: false,
         })
     }
@@ -94,16 +112,48 @@ impl<'b> Reader<'b> {
                 self.take(event).await;
             }
             while let Some((epoch, incoming)) = self.waiting.pop_front() {
+                // One that came twice, because its lease ran out, is handed out once.
+                let place = (incoming.partition, incoming.position);
+                if self.seen.get(&place) != Some(&Seen::Waiting) {
+                    continue;
+                }
                 if self.is_ours(&incoming.token, epoch) {
-                    self.seen.insert((incoming.partition, incoming.position), Seen::Open);
+                    self.seen.insert(place, Seen::Open);
                     return Some(incoming);
                 }
+                // It comes again, to us or to somebody else.
+                self.seen.remove(&place);
             }
-            if self.ended {
+            self.exhausted |= self.ended || self.expected.is_some_and(|expected| self.known() >= expected);
+            if self.exhausted || !self.more_comes().await {
                 return None;
             }
-            if let Some(event) = self.happened(true).await {
-                self.take(event).await;
+        }
+    }
+
+    /// How many letters were given to us.
+    fn known(&self) -> u64 {
+        self.known_before + self.seen.len() as u64
+    }
+
+    /// Waits for what happens next. `false` if nothing does: what is there was given to us, or others have it.
+    async fn more_comes(&mut self) -> bool {
+        let mut quiet_since = Instant::now();
+        loop {
+            if let Ok(event) = tokio::time::timeout(LOOK_AGAIN, self.happened(true)).await {
+                if let Some(event) = event {
+                    self.take(event).await;
+                }
+                return true;
+            }
+            if self.interrupted {
+                quiet_since = Instant::now();
+                continue;
+            }
+            let backlog = self.broker.lag(names::REDRIVE_GROUP, &self.spec.topics).await.ok().and_then(|lag| lag.backlog);
+            self.exhausted = backlog == Some(0);
+            if self.exhausted || quiet_since.elapsed() > QUIET {
+                return false;
             }
         }
     }
@@ -124,6 +174,17 @@ impl<'b> Reader<'b> {
         event
     }
 
+    /// Forgets the letters of a partition whose positions mean nothing any more; says how many of them are settled.
+    fn forget(&mut self, partition: u32) -> u64 {
+        let mut settled = 0;
+        self.seen.retain(|(other, position), seen| {
+            let keep = *other != partition || position.is_stable();
+            settled += u64::from(!keep && *seen == Seen::Settled);
+            keep
+        });
+        settled
+    }
+
     fn is_ours(&self, token: &Token, epoch: Epoch) -> bool {
         let part = self.parts.get(&token.part).filter(|part| part.epoch == epoch);
         part.is_some_and(|part| part.until.is_none_or(|until| Instant::now() < until))
@@ -135,8 +196,9 @@ impl<'b> Reader<'b> {
                 let until = term.map(|term| Instant::now() + term);
                 self.parts.insert(part, Part { partition, epoch, until, watermark: Watermark::new(resume.progress) });
                 self.owned.insert(partition);
+                self.taken.remove(&partition);
                 // A position that means nothing beyond a connection may now be that of another letter.
-                self.seen.retain(|(other, position), _| *other != partition || position.is_stable());
+                self.known_before += self.forget(partition);
                 self.control.grant(part, epoch, WINDOW, WINDOW_BYTES);
             }
             SubscriptionEvent::Renewed { part, epoch, term } => {
@@ -152,8 +214,15 @@ impl<'b> Reader<'b> {
             SubscriptionEvent::Lost { part, epoch } => self.lose(part, epoch),
             SubscriptionEvent::Interrupted(error) => {
                 tracing::warn!(%error, "the connection is interrupted; waiting for it");
+                // Nobody has taken anything: who has what is shared out anew when it is back.
                 self.parts.clear();
+                self.owned.clear();
+                self.taken.clear();
+                self.interrupted = true;
             }
+            SubscriptionEvent::Resumed => self.interrupted = false,
+            // Others may be at work still, and what they have is not ours to wait for.
+            SubscriptionEvent::AtEnd => self.exhausted = true,
             SubscriptionEvent::Gap { from, to, .. } => {
                 tracing::error!(%from, %to, "the broker discarded dead letters before they were read");
             }
@@ -172,18 +241,25 @@ impl<'b> Reader<'b> {
         for incoming in messages {
             let Some(info) = self.parts.get_mut(&part).filter(|info| info.epoch == epoch) else { return };
             let done_before = info.watermark.delivered(incoming.position);
-            match self.seen.get(&(incoming.partition, incoming.position)) {
+            let place = (incoming.partition, incoming.position);
+            match self.seen.get(&place) {
                 // It comes again because its lease ran out, or the connection was lost.
                 Some(Seen::Done | Seen::Settled) => {
                     if matches!(self.apply(&incoming.token).await, Settled::Applied) {
-                        self.seen.insert((incoming.partition, incoming.position), Seen::Settled);
+                        self.seen.insert(place, Seen::Settled);
                     }
                     self.pay(&incoming.token);
                 }
-                _ if done_before => self.pay(&incoming.token),
+                _ if done_before => {
+                    self.seen.insert(place, Seen::Settled);
+                    self.pay(&incoming.token);
+                }
                 // It was left, and still is.
                 Some(Seen::Open) => self.pay(&incoming.token),
-                None => self.waiting.push_back((epoch, incoming)),
+                Some(Seen::Waiting) | None => {
+                    self.seen.insert(place, Seen::Waiting);
+                    self.waiting.push_back((epoch, incoming));
+                }
             }
         }
     }
@@ -230,8 +306,14 @@ impl<'b> Reader<'b> {
             Error::new(ErrorKind::Closed, "the partition was taken over before the dead letter was settled; it will come again")
         };
         while self.seen.get(&place) != Some(&Seen::Settled) {
+            while let Some(event) = self.happened(false).await {
+                self.take(event).await;
+            }
             if self.taken.contains(&incoming.partition) {
                 return Err(taken());
+            }
+            if self.seen.get(&place) == Some(&Seen::Settled) {
+                break;
             }
             match tokio::time::timeout_at(deadline, self.happened(true)).await {
                 Ok(Some(event)) => self.take(event).await,
@@ -263,9 +345,15 @@ impl<'b> Reader<'b> {
         answer.unwrap_or(Settled::Stale)
     }
 
+    /// Whether everything that was there at the beginning was handed out to us.
+    pub(super) fn complete(&self) -> bool {
+        self.exhausted && self.elsewhere() == 0
+    }
+
     /// How many partitions somebody else has, or has taken over.
     pub(super) fn elsewhere(&self) -> u32 {
-        let never = (0..self.partitions).filter(|partition| !self.owned.contains(partition)).count();
+        let all_known = self.expected.is_some_and(|expected| self.known() >= expected);
+        let never = (0..self.partitions).filter(|partition| !all_known && !self.owned.contains(partition)).count();
         u32::try_from(never + self.taken.len()).unwrap_or(u32::MAX)
     }
 

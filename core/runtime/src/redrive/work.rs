@@ -62,9 +62,9 @@ impl DeadLetters {
                 letters.push(letter);
             }
         }
-        let elsewhere = reader.elsewhere();
+        let (elsewhere, complete) = (reader.elsewhere(), !reached && reader.complete());
         reader.close().await;
-        Ok(Listing { letters, complete: !reached && elsewhere == 0, elsewhere })
+        Ok(Listing { letters, complete, elsewhere })
     }
 
     /// Sends dead letters of a topic back to the group that gave up on them, and to no other. `each` is told of every one that is
@@ -164,7 +164,7 @@ impl DeadLetters {
             }
         }
         report.elsewhere = reader.elsewhere();
-        report.complete &= report.stopped.is_none() && report.elsewhere == 0;
+        report.complete &= report.stopped.is_none() && reader.complete();
         reader.close().await;
         Ok(report)
     }
