@@ -18,6 +18,7 @@ chapters! {
     events: "src/events.md",
     handlers: "src/handlers.md",
     errors: "src/errors.md",
+    dead_letters: "src/dead-letters.md",
     layers: "src/layers.md",
     testing: "src/testing.md",
     measured: "src/measured.md",

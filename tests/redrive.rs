@@ -58,7 +58,11 @@ struct Shop {
 
 impl Shop {
     async fn open() -> Self {
-        let (broker, world) = (MemoryBroker::new(), World { seen: Journal::new(), bank: Arc::default() });
+        Self::on(MemoryBroker::new()).await
+    }
+
+    async fn on(broker: MemoryBroker) -> Self {
+        let world = World { seen: Journal::new(), bank: Arc::default() };
         let app = App::new("redrive").only(["bill", "ship"]).state(world.clone()).broker(Arc::new(broker.another())).quiet();
         Self { app: app.start().await.unwrap(), broker, world }
     }
@@ -305,6 +309,32 @@ async fn a_cut_in_the_middle_is_waited_for() {
     let report = dead.redrive(DEAD, &options, cut).await.unwrap();
     assert_eq!((report.done, report.complete), (20, true), "{report:?}");
     assert_eq!(shop.broker.messages(PLACE).len(), 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_positions_are_committed_too_many_gaps_stop_the_work_before_anything_is_repeated() {
+    let options = convoke::memory::Options::default().guise(convoke::memory::Guise::Kafka).partitions(1).progress(400);
+    let shop = Shop::on(MemoryBroker::with(options).unwrap()).await;
+    for number in 0..1000 {
+        shop.app
+            .publisher()
+            .publish(&Order { who: "ada".into(), number })
+            .header("half", (number % 2).to_string())
+            .await
+            .unwrap();
+    }
+    shop.app.settled().await;
+    let all = shop.waiting().await;
+    shop.the_bank_answers();
+    let half = Options::new().filter(Filter::new().header("half", "1"));
+    let (report, _) = shop.redrive(half.clone()).await;
+    assert!(report.done > 50 && report.done < 500 && !report.complete, "{report:?}");
+    assert!(report.stopped.unwrap().to_string().contains("no room for more gaps"));
+    assert_eq!(shop.waiting().await.len() as u64, 1000 - report.done, "what was sent back is remembered");
+    let (rest, _) = shop.redrive(Options::new()).await;
+    assert_eq!((rest.done, rest.complete), (1000 - report.done, true));
+    let back = ids(&shop.broker.messages(PLACE));
+    assert_eq!((back.len(), back.into_iter().collect::<BTreeSet<_>>()), (1000, all), "each went back, and once");
 }
 
 #[tokio::test(start_paused = true)]

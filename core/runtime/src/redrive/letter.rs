@@ -147,7 +147,8 @@ impl DeadLetter {
     pub(super) fn restored(&self, to: &Topic) -> Message {
         let mut message = self.message().clone().into_builder().topic(to.clone());
         let headers = message.headers_mut();
-        headers.retain(|name| !name.starts_with(names::DEAD_PREFIX));
+        // It begins anew, with all its attempts.
+        headers.retain(|name| !name.starts_with(names::DEAD_PREFIX) && !name.starts_with(names::RETRY_PREFIX));
         headers.set(names::REPLAY_COUNT, self.replays().saturating_add(1).to_string());
         if self.incoming.content().id().is_none() && headers.get(names::ORIGIN_ID).is_none() {
             headers.append(names::ORIGIN_ID, self.id());

@@ -274,6 +274,13 @@ impl<'b> Reader<'b> {
         self.pay(&incoming.token);
     }
 
+    /// Whether a letter can be settled before those that are left in front of it: where positions are committed, there is not room for
+    /// any number of gaps.
+    pub(super) fn has_room(&self, incoming: &Incoming) -> bool {
+        let Some(most) = self.broker.capabilities().progress.filter(|_| self.by == SettleBy::Watermark) else { return true };
+        self.parts.get(&incoming.token.part).is_none_or(|part| part.watermark.has_room(incoming.position, most))
+    }
+
     /// Settles a letter that was handed out: it is a dead letter no more. If the connection is lost before, that is waited for.
     ///
     /// # Errors

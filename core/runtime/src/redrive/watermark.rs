@@ -6,7 +6,7 @@ use convoke_core::Position;
 use convoke_core::broker::Progress;
 
 /// The letters of a partition that were delivered, in the order of their positions.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Watermark {
     /// What was done before, by ranges.
     before: Progress,
@@ -23,6 +23,12 @@ impl Watermark {
     pub(super) fn delivered(&mut self, position: Position) -> bool {
         let done = self.before.done.iter().any(|(first, last)| (*first..=*last).contains(&position));
         *self.delivered.entry(position).or_insert(done)
+    }
+
+    /// Whether a commit of so many characters has room for what is done, if this letter is too.
+    pub(super) fn has_room(&self, position: Position, most: usize) -> bool {
+        let (upto, mut progress) = self.clone().done(position);
+        progress.fit(upto, most)
     }
 
     /// A letter is done. Says what is to be committed.

@@ -142,12 +142,16 @@ impl DeadLetters {
                 break;
             }
             (report.seen, meant) = (report.seen + 1, meant + 1);
-            let fate = match self.decide(&letter, &mut work, options).await {
+            if !options.dry_run && !reader.has_room(letter.incoming()) {
+                (report.seen, report.stopped) = (report.seen - 1, Some(too_many_gaps()));
+                break;
+            }
+            let (fate, stop) = match self.decide(&letter, &mut work, options).await {
                 Ok(fate) if !matches!(fate, Fate::Refused(_)) && !options.dry_run => {
                     carry_out(&letter, fate, &work, &mut reader).await
                 }
-                Ok(fate) => fate,
-                Err(error) => Fate::Failed(error),
+                Ok(fate) => (fate, None),
+                Err(error) => (Fate::Failed(error), None),
             };
             if !matches!(fate, Fate::SentBack { .. } | Fate::Purged) || options.dry_run {
                 reader.leave(letter.incoming());
@@ -155,11 +159,12 @@ impl DeadLetters {
             report.count(&fate);
             let handled = Handled { letter, fate };
             each(&handled);
-            // What may pass concerns all that would follow.
-            if let Fate::Failed(error) = handled.fate
-                && error.is_retryable()
-            {
-                report.stopped = Some(error);
+            report.stopped = match handled.fate {
+                // What may pass concerns all that would follow.
+                Fate::Failed(error) if error.is_retryable() => Some(error),
+                _ => stop,
+            };
+            if report.stopped.is_some() {
                 break;
             }
         }
@@ -198,18 +203,27 @@ impl DeadLetters {
     }
 }
 
-/// Does what was decided: first the publish is confirmed, then the letter is settled.
-async fn carry_out(letter: &DeadLetter, fate: Fate, work: &Work<'_>, reader: &mut Reader<'_>) -> Fate {
+/// Does what was decided: first the publish is confirmed, then the letter is settled. Says too what must stop the work.
+async fn carry_out(letter: &DeadLetter, fate: Fate, work: &Work<'_>, reader: &mut Reader<'_>) -> (Fate, Option<Error>) {
     if let (Work::SendBack { sink, .. }, Fate::SentBack { to }) = (work, &fate) {
         let mut outgoing = Outgoing::new(letter.restored(to));
         (outgoing.verbatim, outgoing.require_route) = (true, true);
         if let Some(Err(error)) = sink.publish_all(vec![outgoing]).await.pop() {
-            return Fate::Failed(error);
+            return (Fate::Failed(error), None);
         }
     }
     match (reader.settle(letter.incoming()).await, fate) {
-        (Ok(()), fate) => fate,
-        (Err(_), Fate::SentBack { to }) => Fate::SentBackAndKept { to },
-        (Err(error), _) => Fate::Failed(error),
+        (Ok(()), fate) => (fate, None),
+        // The next would only be sent twice, too, unless it is of another partition.
+        (Err(error), Fate::SentBack { to }) => {
+            (Fate::SentBackAndKept { to }, Some(error).filter(|error| error.kind() != ErrorKind::Closed))
+        }
+        (Err(error), _) => (Fate::Failed(error), None),
     }
+}
+
+fn too_many_gaps() -> Error {
+    let text = "the broker keeps positions, and has no room for more gaps between letters that stay; choose more of them, or purge those \
+                that nobody wants, and call again";
+    Error::new(ErrorKind::Unsupported, text)
 }
