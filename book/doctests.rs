@@ -21,6 +21,7 @@ chapters! {
     dead_letters: "src/dead-letters.md",
     layers: "src/layers.md",
     testing: "src/testing.md",
+    guises: "src/guises.md",
     measured: "src/measured.md",
     promised: "src/promised.md",
     not_yet: "src/not-yet.md",

@@ -307,6 +307,12 @@ impl Engine {
         status
     }
 
+    /// Of how many partitions the intake has stopped at a cap.
+    #[must_use]
+    pub fn full(&self) -> u32 {
+        self.parts.iter().filter(|part| part.assigned && !part.over && part.full.is_some()).count() as u32
+    }
+
     /// Whether there is nothing to do: no message is held, and no commit is outstanding or due.
     #[must_use]
     pub fn idle(&self) -> bool {

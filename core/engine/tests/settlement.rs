@@ -2,6 +2,8 @@
 #![allow(missing_docs)]
 mod common;
 
+use std::time::Duration;
+
 use common::*;
 use convoke_core::broker::{Mark, Progress, Settle};
 use convoke_core::{Epoch, PartId, Position};
@@ -164,6 +166,85 @@ fn too_much_above_the_watermark_stops_the_intake() {
     let out = bench.finish(s[3], Verdict::Ack);
     assert!(out.contains(&Out::Note(Note::Full { part: PartId(0), cap: Cap::Ahead })));
     assert!(grants(&bench.finish(s[0], Verdict::Ack)) > 0);
+}
+
+/// By watermark, with everything running at once and no cap on what is done ahead.
+fn spacious() -> Config {
+    Config { ahead: 10_000, routes: vec![Route { concurrency: 10_000, ..route() }], ..watermark() }
+}
+
+#[test]
+fn a_commit_whose_text_is_nearly_full_stops_the_intake_until_there_is_room() {
+    let mut bench = Bench::assigned(Config { progress: Some(400), messages: 1000, bytes: 1 << 30, ..spacious() });
+    let (mut slots, mut full) = (Vec::new(), false);
+    for at in 0..200 {
+        let (s, _) = bench.deliver(&[free(2 * at), free(2 * at + 1)]);
+        slots.push(s[0]);
+        let out = bench.finish(s[1], Verdict::Ack);
+        full |= out.contains(&Out::Note(Note::Full { part: PartId(0), cap: Cap::Progress }));
+        if full {
+            break;
+        }
+    }
+    assert!(full && bench.engine.full() == 1, "it stops");
+    let text = |bench: &Bench| {
+        let commit = bench.engine.commit(Time(0), PartId(0)).unwrap();
+        (commit.progress.done.len(), commit.progress.encode(commit.upto, Duration::ZERO, true).unwrap().len())
+    };
+    let (ranges, length) = text(&bench);
+    assert!((100..=400).contains(&length), "{length} characters of 400");
+    assert_eq!(ranges, slots.len(), "and says everything");
+    for slot in slots {
+        bench.finish(slot, Verdict::Ack);
+    }
+    assert_eq!((text(&bench).0, bench.engine.full()), (0, 0));
+}
+
+#[test]
+fn what_a_commit_has_no_room_for_is_left_out_from_the_top() {
+    let mut bench = Bench::assigned(Config { progress: Some(100), messages: 1000, ..spacious() });
+    let (s, _) = bench.deliver(&(0..200).map(free).collect::<Vec<_>>());
+    s.iter().skip(1).step_by(2).for_each(|slot| drop(bench.finish(*slot, Verdict::Ack)));
+    let commit = bench.engine.commit(Time(0), PartId(0)).unwrap();
+    let length = commit.progress.encode(commit.upto, Duration::ZERO, true).unwrap().len();
+    assert!(length <= 100 && commit.progress.done.len() > 10, "{length}: {:?}", commit.progress);
+    assert_eq!(commit.progress.done[0], (Position::Offset(1), Position::Offset(1)));
+}
+
+#[test]
+fn a_delay_that_the_last_owner_left_is_waited_out() {
+    let mut bench = Bench::new(watermark());
+    let mut progress = Progress::default();
+    let mut mark = Mark::new(Position::Offset(1), 2, 0);
+    mark.due_in = Duration::from_millis(700);
+    progress.marks = vec![mark];
+    bench.assign_with(0, 1, None, false, progress);
+    bench.tick_to(200);
+    let (s, out) = bench.deliver(&[free(1)]);
+    assert_eq!(started(&out), []);
+    assert_eq!(bench.engine.commit(Time(200_000_000), PartId(0)).unwrap().progress.marks[0].due_in, Duration::from_millis(500));
+    assert_eq!(bench.tick_to(699).iter().filter(|out| matches!(out, Out::Start { .. })).count(), 0);
+    assert_eq!(starts(&bench.tick_to(700)), [(s[0], 3)]);
+}
+
+#[test]
+fn partitions_whose_messages_wait_hold_a_quarter_of_the_credit_at_most() {
+    let mut bench = Bench::new(Config { messages: 64, ..config() });
+    for part in 0..3 {
+        bench.assign(part, 1, None);
+    }
+    for part in [1, 2] {
+        bench.step(In::Waits { part: PartId(part), epoch: Epoch(1) });
+    }
+    let waits = |at| Meta { due: Some(Time(1 << 60)), ..free(at) };
+    let mut granted = 0;
+    for at in 0..20 {
+        let (s, out) = bench.deliver_to(1, 1, &[waits(at)]);
+        granted += grants(&out);
+        assert_eq!(s.len(), 1);
+    }
+    assert_eq!(granted, 0, "it has 20 and may have 8");
+    assert!(grants(&bench.deliver(&(0..32).map(free).collect::<Vec<_>>()).1) > 0, "the others have not noticed");
 }
 
 #[test]

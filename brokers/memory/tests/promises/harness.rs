@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use convoke_core::broker::{
-    Broker, EnsureMode, Lag, PublishOutcome, Settle, Settled, Settlement, Start, SubscribeSpec, SubscriptionControl,
+    Broker, EnsureMode, Lag, PublishOutcome, Resume, Settle, Settled, Settlement, Start, SubscribeSpec, SubscriptionControl,
     SubscriptionEvent, TopicSpec, Topology,
 };
 use convoke_core::{Epoch, ErrorKind, Incoming, Message, Outgoing, PartId, Position, Topic};
@@ -122,6 +122,8 @@ pub(crate) struct Reader {
     pub(crate) control: Box<dyn SubscriptionControl>,
     /// What it has, by part.
     pub(crate) owned: BTreeMap<PartId, (Topic, u32, Epoch)>,
+    /// What it was told when it was assigned each part the last time.
+    resumes: BTreeMap<PartId, Resume>,
     /// What it grants to every partition that it is assigned.
     credit: Option<(u32, u64)>,
     /// Whether it calls `revoked` as soon as it is asked.
@@ -140,6 +142,7 @@ impl Reader {
             events: subscription.events,
             control: subscription.control,
             owned: BTreeMap::new(),
+            resumes: BTreeMap::new(),
             credit: Some(PLENTY),
             yields: true,
         }
@@ -175,7 +178,8 @@ impl Reader {
 
     fn note(&mut self, event: Option<&SubscriptionEvent>) {
         match event {
-            Some(SubscriptionEvent::Assigned { part, topic, partition, epoch, .. }) => {
+            Some(SubscriptionEvent::Assigned { part, topic, partition, epoch, resume, .. }) => {
+                self.resumes.insert(*part, resume.clone());
                 let before = self.owned.insert(*part, (topic.clone(), *partition, *epoch));
                 assert!(before.is_none(), "assigned twice: {event:?}");
                 if let Some((messages, bytes)) = self.credit {
@@ -221,6 +225,14 @@ impl Reader {
         for (part, (_, _, epoch)) in &self.owned {
             self.control.grant(*part, *epoch, messages, bytes);
         }
+    }
+
+    pub(crate) fn epoch(&self, part: u32) -> Epoch {
+        self.owned[&PartId(part)].2
+    }
+
+    pub(crate) fn resume(&self, part: u32) -> &Resume {
+        &self.resumes[&PartId(part)]
     }
 
     /// The numbers of the partitions that it has.

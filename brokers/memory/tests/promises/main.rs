@@ -3,6 +3,7 @@
 mod connections;
 mod end;
 mod failing;
+mod guises;
 mod harness;
 mod ownership;
 mod publishing;

@@ -130,6 +130,7 @@ impl Bound {
                 dropped: read(&route.counters.dropped),
                 skipped: read(&route.counters.skipped),
                 gaps: remote.gaps(),
+                full: u64::from(core.engine.full()),
                 lag,
                 connection_failures: connection.failures,
             }

@@ -60,6 +60,9 @@ pub struct HandlerStatus {
     pub skipped: u64,
     /// Ranges of messages that the broker discarded before they were read.
     pub gaps: u64,
+    /// Partitions that bring nothing more for now, because one key has too many followers waiting, or too much is done above a message
+    /// that is not.
+    pub full: u64,
     /// How far the group is behind, as the broker says; `None` where it does not answer.
     pub lag: Option<Lag>,
     /// Failures of the connection in a row.
