@@ -78,8 +78,9 @@ pub use convoke_runtime::dead;
 #[cfg(feature = "testkit")]
 pub use convoke_runtime::testkit::{Published, TestApp, TestResult};
 pub use convoke_runtime::{
-    App, AppHandle, AppStatus, BROKER_VARIABLE, CONFIG_VARIABLE, DEFAULT_URL, DrainReport, End, GROUPS_VARIABLE, HandlerRef,
-    HandlerStatus, Happening, Observer, ReadyApp, RunningSubscription, STALLED, Subscribe, TOPICS_VARIABLE, UnknownEvents, What,
+    App, AppHandle, AppStatus, BROKER_VARIABLE, BrokerSource, CONFIG_VARIABLE, DEFAULT_URL, DrainReport, End, GROUPS_VARIABLE,
+    HandlerRef, HandlerStatus, Happening, Observer, ReadyApp, RunningSubscription, STALLED, Subscribe, TOPICS_VARIABLE,
+    UnknownEvents, What,
 };
 
 /// What most programs use: `use convoke::prelude::*;`.

@@ -157,10 +157,9 @@ async fn everything_that_is_wrong_is_reported_at_once_with_its_place() {
 
 #[tokio::test]
 async fn what_does_not_work_yet_is_refused_and_never_ignored() {
-    let cases: [(&str, Set); 5] = [
+    let cases: [(&str, Set); 4] = [
         ("`build.{region}`; topics with a parameter", |options| options.topics = &["build.{region}"]),
         ("`build.*`; topics with a parameter and patterns", |options| options.topics = &["build.*"]),
-        ("`broker = …`", |options| options.broker = Some("other")),
         ("`transaction`", |options| options.transaction = true),
         ("hold a key for up to 3600s", |options| options.retry = options.retry.backoff(ms(1), Duration::from_secs(3600))),
     ];
@@ -169,7 +168,6 @@ async fn what_does_not_work_yet_is_refused_and_never_ignored() {
         assert_eq!(problems.len(), 1, "{problems:#?}");
         says(&problems, &["`early` (by_hand.rs:1)", what]);
     }
-    says(&report(app().only(["answer"]).broker_named("b", "memory://b")).await, &["`broker_named`", "not supported yet"]);
 }
 
 #[tokio::test]

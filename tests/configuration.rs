@@ -306,6 +306,17 @@ async fn a_file_is_named_by_its_path_and_a_later_one_counts_more() {
     says(&problems, "the configuration file `/nowhere/convoke.toml` cannot be read: ");
 }
 
+#[tokio::test]
+async fn a_further_broker_is_where_the_deployment_says() {
+    let two = || app().broker_named("audit", "memory://program");
+    let ready = two().config_str("brokers.audit = 'memory://file'").url("memory://").build().await.unwrap();
+    assert!(ready.table().starts_with("conf on memory://, audit: memory://file\n"), "{}", ready.table());
+    let config = "[brokers]\naudti = 'memory://x'\naudit = 'hush'";
+    let problems = problems(two().config_str(config)).await;
+    says(&problems, "configuration:2:1: the program has no broker `audti`; did you mean `audit`? | audti = 'memory://…");
+    says(&problems, "configuration:3:9: a broker's URL begins with its scheme");
+}
+
 /// Says what the application is; called in a process of its own, since the environment is the whole process's.
 #[tokio::test]
 async fn variables_count_more_than_files_and_files_more_than_the_program() {
@@ -313,7 +324,13 @@ async fn variables_count_more_than_files_and_files_more_than_the_program() {
     if std::env::var_os(CHILD).is_some() {
         let file =
             file("child.toml", "broker = 'memory://file'\n[topics]\nconf.paid = 'file.paid'\nconf.shipped = 'file.shipped'\n");
-        let app = app().only(["ship"]).from_env().unwrap().config_file(file).url("memory://program");
+        let app = app()
+            .only(["ship"])
+            .broker_named("audit-eu", "memory://program")
+            .from_env()
+            .unwrap()
+            .config_file(file)
+            .url("memory://program");
         let said = app.build().await.map(|ready| ready.table().to_owned()).unwrap_or_else(|error| error.to_string());
         println!("said: {}", said.replace('\n', " | "));
         return;
@@ -339,6 +356,8 @@ async fn variables_count_more_than_files_and_files_more_than_the_program() {
         child(&[("CONVOKE_BROKER", "memory://env"), ("CONVOKE_TOPICS", "conf.paid=env.paid"), ("CONVOKE_GROUPS", "yard=env")]);
     assert!(said.starts_with("conf on memory://env"), "{said}");
     assert!(said.contains("env.paid (for conf.paid)") && said.contains("env (for yard)"), "{said}");
+    let said = child(&[("CONVOKE_BROKER_AUDIT_EU", "memory://there"), ("CONVOKE_BROKER_SERVICE_HOST", "10.0.0.1")]);
+    assert!(said.starts_with("conf on memory://file, audit-eu: memory://there"), "{said}");
     let named = file("named.toml", "broker = 'memory://named'\nhandlers.ship.concurrency = 5\n");
     let named = named.to_str().unwrap();
     let said = child(&[("CONVOKE_CONFIG", named)]);

@@ -67,7 +67,7 @@ pub(crate) struct Vocabulary {
 }
 
 pub(crate) const EVENT_WORDS: Vocabulary =
-    Vocabulary { owner: "#[event]", words: &[TOPIC, KEY, NAME, VERSION, CODEC, BARE, ACCEPTS, CRATE], brokers: &[] };
+    Vocabulary { owner: "#[event]", words: &[TOPIC, KEY, NAME, VERSION, CODEC, BARE, BROKER, ACCEPTS, CRATE], brokers: &[] };
 
 pub(crate) const HANDLER_WORDS: Vocabulary = Vocabulary {
     owner: "#[handler]",

@@ -68,6 +68,8 @@ pub struct EventDef {
     pub version: u32,
     /// Where it is published to unless the deployment says otherwise.
     pub topic: &'static str,
+    /// The broker that its topic is on, where the application has several; `None` is the first.
+    pub broker: Option<&'static str>,
     /// Whether it has a key.
     pub keyed: bool,
     /// Whether it is written as a bare payload, without any header of ours.
@@ -96,6 +98,7 @@ impl EventDef {
             name: topic,
             version: 1,
             topic,
+            broker: None,
             keyed: false,
             bare: false,
             accepts: &[],
@@ -119,6 +122,13 @@ impl EventDef {
     #[must_use]
     pub const fn version(mut self, version: u32) -> Self {
         self.version = version;
+        self
+    }
+
+    /// Says which broker its topic is on, where the application has several.
+    #[must_use]
+    pub const fn broker(mut self, broker: &'static str) -> Self {
+        self.broker = Some(broker);
         self
     }
 

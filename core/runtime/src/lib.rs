@@ -6,6 +6,7 @@ mod app;
 #[cfg(feature = "config")]
 mod config;
 mod driver;
+mod join;
 mod observe;
 mod publisher;
 mod redrive;
@@ -21,8 +22,8 @@ pub mod dead {
 }
 
 pub use app::{
-    App, AppHandle, AppStatus, BROKER_VARIABLE, CONFIG_VARIABLE, DEFAULT_URL, DrainReport, GROUPS_VARIABLE, HandlerStatus,
-    ReadyApp, STALLED, TOPICS_VARIABLE,
+    App, AppHandle, AppStatus, BROKER_VARIABLE, BrokerSource, CONFIG_VARIABLE, DEFAULT_URL, DrainReport, GROUPS_VARIABLE,
+    HandlerStatus, ReadyApp, STALLED, TOPICS_VARIABLE,
 };
 pub use app::{HandlerRef, RunningSubscription, Subscribe};
 pub use driver::UnknownEvents;

@@ -10,13 +10,14 @@ use super::parse::{Codec, EventArgs};
 use crate::emit;
 
 pub(crate) fn event(input: &DeriveInput, args: &EventArgs, key: Option<&TokenStream>) -> TokenStream {
-    let EventArgs { topic, name, version, bare, krate, .. } = args;
+    let EventArgs { topic, name, version, bare, broker, krate, .. } = args;
     let ident = &input.ident;
     let codec = codec(input, args);
     let location = emit::location(ident);
     let name = name.as_ref().map(|name| quote!(.name(#name)));
     let version = version.map(|version| quote!(.version(#version)));
     let bare = bare.then(|| quote!(.bare()));
+    let broker = broker.as_ref().map(|broker| quote!(.broker(#broker)));
     let keyed = key.map(|_| quote!(.keyed()));
     let key = args.key.as_ref().zip(key).map(|(written, key)| {
         let to_key = quote_spanned!(written.span()=> __convoke::IntoKey::to_key(&#key));
@@ -35,7 +36,7 @@ pub(crate) fn event(input: &DeriveInput, args: &EventArgs, key: Option<&TokenStr
         impl __convoke::Event for #ident {
             type Codec = #codec;
             const DEF: &'static __convoke::EventDef =
-                &__convoke::EventDef::new::<Self>(#topic, #location) #name #version #keyed #bare #accepts;
+                &__convoke::EventDef::new::<Self>(#topic, #location) #name #version #keyed #bare #broker #accepts;
             #key
             #from_accepted
         }

@@ -17,6 +17,7 @@ pub(crate) struct EventArgs {
     pub(crate) key: Option<Expr>,
     pub(crate) codec: Codec,
     pub(crate) bare: bool,
+    pub(crate) broker: Option<LitStr>,
     pub(crate) accepts: Vec<Accepted>,
     pub(crate) krate: Path,
 }
@@ -36,6 +37,7 @@ pub(crate) fn parse(cx: &Ctxt, tokens: TokenStream, item: &Ident) -> EventArgs {
         key: None,
         codec: Codec::Default,
         bare: false,
+        broker: None,
         accepts: Vec::new(),
         krate: parse_quote!(::convoke),
     };
@@ -54,6 +56,11 @@ pub(crate) fn parse(cx: &Ctxt, tokens: TokenStream, item: &Ident) -> EventArgs {
             symbol::VERSION => args.version = Some(arg.number(&(1..=u32::MAX))?),
             symbol::KEY => args.key = Some(arg.expr()?),
             symbol::CODEC => args.codec = codec(arg)?,
+            symbol::BROKER => {
+                let broker = arg.string()?;
+                names::check("the name of a broker", &broker, Extra::Nothing)?;
+                args.broker = Some(broker);
+            }
             symbol::BARE => args.bare = arg.flag()?,
             symbol::ACCEPTS => args.accepts = accepts::parse(cx, arg)?,
             _ => args.krate = arg.path()?,

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use convoke_core::broker::{Broker, Topology};
+use convoke_core::broker::Topology;
 use convoke_core::{Error, Publisher};
 use tokio::sync::watch;
 
 use super::App;
 use super::binder::Binder;
+use super::brokers::Named;
 use super::deploy::{Deployment, Names};
 use super::handle::{AppHandle, Inner};
 use super::plan::Plan;
@@ -20,7 +21,7 @@ pub struct ReadyApp {
     pub(super) plan: Plan,
     pub(super) names: Names,
     pub(super) deployment: Deployment,
-    pub(super) broker: Arc<dyn Broker>,
+    pub(super) brokers: Vec<Named>,
     pub(super) table: String,
 }
 
@@ -37,11 +38,31 @@ impl ReadyApp {
         &self.table
     }
 
-    /// What must exist on the broker: also the groups' own places for messages that come again, each with as many partitions as
+    /// What must exist on the broker, the first where there are several: also the groups' own places for messages that come again, each with as many partitions as
     /// the topic whose messages they are, and who reads dead letters.
     #[must_use]
     pub fn topology(&self) -> Topology {
-        self.plan.topology()
+        self.plan.topology(0)
+    }
+
+    /// The same for a further broker; `None` if there is none of this name.
+    #[must_use]
+    pub fn topology_of(&self, broker: &str) -> Option<Topology> {
+        let index = self.brokers.iter().skip(1).position(|one| one.name == broker)?;
+        Some(self.plan.topology(index + 1))
+    }
+
+    /// The way out of the application.
+    fn outward(&self) -> Outward {
+        let events = &self.app.registry.events;
+        let brokers = self.brokers.iter().map(|one| Arc::clone(&one.broker)).collect();
+        let mut outward = Outward::new(&self.app.name, self.names.clone(), brokers);
+        let find = |name: &str| self.brokers.iter().skip(1).position(|one| one.name == name).map(|index| index + 1);
+        outward.events(events, |event| event.broker.map_or(Ok(0), |name| find(name).ok_or(name)));
+        for route in self.plan.subscriptions.iter().flat_map(|subscription| &subscription.routes) {
+            route.topics().for_each(|topic| outward.read(route.broker, topic, events));
+        }
+        outward
     }
 
     /// Starts it.
@@ -52,13 +73,13 @@ impl ReadyApp {
     /// # Errors
     /// What the broker says while topics and groups are made.
     pub async fn start(self) -> Result<AppHandle, Error> {
-        self.plan.ensure(self.broker.as_ref()).await?;
+        self.plan.ensure(&self.brokers).await?;
         if self.app.settings.show_table {
             print_table(&self.table);
         }
-        let Self { app, plan, broker, names, deployment, .. } = self;
-        let outward = Arc::new(Outward::new(&app.name, names));
-        let sink = Arc::new(Sink::new(Arc::clone(&broker), Arc::clone(&outward), app.settings.publish_within));
+        let outward = Arc::new(self.outward());
+        let Self { app, plan, brokers, deployment, .. } = self;
+        let sink = Arc::new(Sink::new(Arc::clone(&outward), app.settings.publish_within));
         let binder = Binder {
             app: Arc::from(&*app.name),
             registry: app.registry,
@@ -66,7 +87,7 @@ impl ReadyApp {
             state: Arc::new(app.state),
             outward,
             publisher: Publisher::new(Arc::<Sink>::clone(&sink)),
-            broker,
+            brokers,
             layers: app.layers,
             settings: app.settings,
             observers: app.observers,

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use convoke_core::broker::{Broker, Capabilities, Delay, LeaseKind, Subscription};
+use convoke_core::broker::{Capabilities, Delay, LeaseKind, Subscription};
 use convoke_core::{BoxHandler, Claims, Error, ErrorKind, EventDef, HandlerContext, HandlerDef, Publisher, Registry, StateMap};
 use convoke_engine::{Config, Engine, Route};
 use tokio::sync::watch;
 
 use super::bound::Bound;
+use super::brokers::{BrokerNames, Named};
 use super::deploy::Deployment;
 use super::plan::{self, AtRunTime, Given, IN_PROCESS, Plan, PlannedRoute, PlannedSubscription, Problems};
 use super::{Scope, Settings, Wrap};
@@ -25,7 +26,7 @@ pub(super) struct Binder {
     pub(super) state: Arc<StateMap>,
     pub(super) outward: Arc<Outward>,
     pub(super) publisher: Publisher,
-    pub(super) broker: Arc<dyn Broker>,
+    pub(super) brokers: Vec<Named>,
     pub(super) layers: Vec<(Scope, Wrap)>,
     pub(super) settings: Settings,
     pub(super) observers: Vec<Arc<dyn Observer>>,
@@ -61,25 +62,28 @@ impl Binder {
             starts: &[],
             deployment: &self.deployment,
             names: self.outward.names(),
+            brokers: &BrokerNames::of_all(&self.brokers),
             at_run_time: Some(at),
         };
         let mut plan = plan::plan_one(given, handler, problems);
         for subscription in &mut plan.subscriptions {
             subscription.until_end = until_end;
-            subscription.make_tiers(self.broker.capabilities());
+            subscription.make_tiers(self.brokers[subscription.broker].broker.capabilities());
         }
-        plan::check_capabilities(&plan, self.broker.capabilities(), problems);
+        let capabilities: Vec<_> = self.brokers.iter().map(|one| Some(one.broker.capabilities())).collect();
+        plan::check_capabilities(&plan, &capabilities, problems);
         plan
     }
 
     /// Opens a subscription ahead of its driver, where it counts from which moment it reads.
     pub(super) async fn open(&self, subscription: &PlannedSubscription) -> Result<Subscription, Error> {
-        self.broker.subscribe(subscription.spec()).await
+        self.brokers[subscription.broker].broker.subscribe(subscription.spec()).await
     }
 
     /// Makes the driver of a subscription and lets it run.
     pub(super) fn bind(&self, subscription: &PlannedSubscription, opened: Option<Subscription>) -> Bound {
-        let capabilities = self.broker.capabilities();
+        let broker = &self.brokers[subscription.broker].broker;
+        let capabilities = broker.capabilities();
         let services = subscription.routes.iter().map(|route| self.layered(route)).collect();
         let claims: Arc<Claims> = Arc::default();
         let routes = subscription.routes.iter().map(|route| self.runner(route, subscription, &claims)).collect();
@@ -88,12 +92,13 @@ impl Binder {
         let mut core = Core::new(engine, routes, outward, unknown, max_message, Arc::clone(&claims));
         core.observers.clone_from(&self.observers);
         core.lease = lease(capabilities);
+        core.home = subscription.broker;
         core.drain_within = self.settings.drain_within;
         let remote = Arc::new(Remote::new(core, Arc::clone(&self.turns), Arc::clone(&self.ends)));
         claims.wake(remote.waker());
         let spec = subscription.spec();
         let topics = spec.topics.clone();
-        let driver = Driver::new(Arc::clone(&remote), Arc::clone(&self.broker), spec, services, opened);
+        let driver = Driver::new(Arc::clone(&remote), Arc::clone(broker), spec, services, opened);
         Bound::new(remote, subscription, topics, tokio::spawn(driver::run(driver)))
     }
 
@@ -126,7 +131,7 @@ impl Binder {
     }
 
     fn config(&self, subscription: &PlannedSubscription) -> Config {
-        let (capabilities, settings) = (self.broker.capabilities(), &self.settings);
+        let (capabilities, settings) = (self.brokers[subscription.broker].broker.capabilities(), &self.settings);
         let route = |route: &PlannedRoute| Route {
             concurrency: route.options.concurrency.max(1),
             retry: route.options.retry,

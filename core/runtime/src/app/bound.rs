@@ -4,11 +4,11 @@ use std::sync::PoisonError;
 use std::sync::{Arc, Mutex};
 
 use convoke_core::Topic;
-use convoke_core::broker::Broker;
 use convoke_engine::RouteId;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::brokers::Named;
 use super::plan::PlannedSubscription;
 use super::status::{HandlerStatus, STALLED, read};
 use crate::driver::{Command, Remote};
@@ -16,6 +16,8 @@ use crate::driver::{Command, Remote};
 /// A subscription that is bound to a driver.
 pub(super) struct Bound {
     pub(super) remote: Arc<Remote>,
+    /// The number of the broker that it is on.
+    pub(super) broker: usize,
     pub(super) group: String,
     /// What it reads: topics, and the group's own places for them.
     pub(super) topics: Vec<Topic>,
@@ -41,6 +43,7 @@ impl Bound {
     ) -> Self {
         Self {
             remote,
+            broker: subscription.broker,
             group: subscription.group.clone(),
             topics,
             handlers: subscription.routes.iter().map(|route| route.handler.name).collect(),
@@ -100,8 +103,8 @@ impl Bound {
     }
 
     /// How its handlers are now.
-    pub(super) async fn status(&self, broker: &dyn Broker) -> Vec<HandlerStatus> {
-        let lag = broker.lag(&self.group, &self.topics).await.ok();
+    pub(super) async fn status(&self, on: &Named) -> Vec<HandlerStatus> {
+        let lag = on.broker.lag(&self.group, &self.topics).await.ok();
         let (remote, connection) = (&self.remote, self.remote.connection());
         let now = remote.now();
         let core = remote.core();
@@ -114,6 +117,7 @@ impl Bound {
             HandlerStatus {
                 handler: route.context.handler.to_string(),
                 group: self.group.clone(),
+                broker: Some(on.name.clone()).filter(|name| !name.is_empty()),
                 healthy: connection.up && !stalled && (core.at_end || !remote.has_ended()),
                 paused: status.paused,
                 suspended: status.suspended,
@@ -139,12 +143,12 @@ impl Bound {
     }
 
     /// Whether nothing is left to do: the engine is idle, and the broker has nothing.
-    pub(super) async fn is_settled(&self, broker: &dyn Broker) -> bool {
+    pub(super) async fn is_settled(&self, on: &Named) -> bool {
         if self.remote.has_drained() {
             return true;
         }
         let idle = self.remote.core().engine.idle();
-        idle && broker.lag(&self.group, &self.topics).await.is_ok_and(|lag| lag.is_zero())
+        idle && on.broker.lag(&self.group, &self.topics).await.is_ok_and(|lag| lag.is_zero())
     }
 }
 

@@ -3,13 +3,15 @@
 use convoke_core::{Error, ErrorKind, HandlerDef};
 
 use super::bind::ReadyApp;
+#[cfg(feature = "testkit")]
+use super::brokers::Named;
 use super::deploy::{Deployment, Names};
-use super::plan::{self, Given, Plan, Problems};
-use super::{App, AppHandle, DEFAULT_URL, Scope, open, table};
+use super::plan::{self, Given, Plan, PlannedSubscription, Problems};
+use super::{App, AppHandle, Scope, table};
 use crate::words;
 
 impl App {
-    /// Checks the whole application and opens its broker, without starting anything.
+    /// Checks the whole application and opens its brokers, without starting anything.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] with everything that is wrong, at once, each with its place and how to mend it; or what
@@ -26,7 +28,9 @@ impl App {
                 handlers.iter().flat_map(|handler| [handler.signature().inputs, handler.signature().outputs].concat()).collect();
             self.registry.events.retain(|event| used.iter().any(|other| (other.type_id)() == (event.type_id)()));
         }
+        let brokers = self.brokers(&handlers, &deployment, &mut problems);
         let given = Given {
+            brokers: &brokers.names(),
             app: &self.name,
             registry: &self.registry,
             handlers: &handlers,
@@ -39,34 +43,29 @@ impl App {
         let mut plan = plan::plan(given, &mut problems);
         plan.subscriptions.iter_mut().for_each(|subscription| subscription.until_end = self.until_end);
         self.check_layers(&plan, &mut problems);
-        let opened = match self.broker.take() {
-            Some(broker) => Ok(broker),
-            None => open::open(self.url.get_or_insert_with(|| DEFAULT_URL.to_owned()), &self.name, &self.registry.brokers).await,
-        };
-        match &opened {
-            Ok(broker) => plan::check_capabilities(&plan, broker.capabilities(), &mut problems),
-            Err(error) if !problems.is_empty() => problems.push(error.to_string()),
-            Err(_) => {}
-        }
-        if !problems.is_empty() {
+        let opened = brokers.open(&self.name, &self.registry.brokers).await;
+        let capabilities: Vec<_> = opened.iter().map(|one| one.as_ref().ok().map(|one| one.broker.capabilities())).collect();
+        plan::check_capabilities(&plan, &capabilities, &mut problems);
+        let failed = opened.iter().filter(|one| one.is_err()).count();
+        if !problems.is_empty() || failed > 1 {
+            problems.extend(opened.iter().filter_map(|one| one.as_ref().err().map(ToString::to_string)));
             return Err(Error::new(
                 ErrorKind::Configuration,
                 told(&format!("the application `{}` cannot start", self.name), &problems),
             ));
         }
-        let broker = opened?;
-        plan.subscriptions.iter_mut().for_each(|subscription| subscription.make_tiers(broker.capabilities()));
+        let brokers = opened.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let tiers = |one: &mut PlannedSubscription| one.make_tiers(brokers[one.broker].broker.capabilities());
+        plan.subscriptions.iter_mut().for_each(tiers);
         #[cfg(feature = "testkit")]
-        let broker = match self.decorate.take() {
-            Some(decorate) => decorate(broker),
-            None => broker,
+        let brokers = match self.decorate.take() {
+            Some(decorate) => brokers.into_iter().map(|one| Named { broker: decorate(one.broker), ..one }).collect(),
+            None => brokers,
         };
-        let url = self.url.as_deref().and_then(|url| convoke_core::broker::BrokerUrl::parse(url).ok());
-        let shown = url.map_or_else(|| broker.capabilities().name.to_owned(), |url| url.to_string());
         for warning in &plan.warnings {
             tracing::warn!(app = self.name, "{warning}");
         }
-        Ok(ReadyApp { table: table::table(&self.name, &shown, &plan), app: self, plan, broker, names, deployment })
+        Ok(ReadyApp { table: table::table(&self.name, &brokers, &plan), app: self, plan, brokers, names, deployment })
     }
 
     /// What the deployment says, which counts more than what the program says of its bounds.
@@ -80,9 +79,7 @@ impl App {
                 problems.push(said.at.problem(format!("the program has no handler {}", words::unknown(name, known))));
             }
         }
-        for (name, said) in &deployment.brokers {
-            problems.push(said.at.problem(format!("a broker of its own for `{name}` is not supported yet; use `broker`")));
-        }
+        self.check_brokers(&deployment, problems);
         self.settings.change(deployment.bounds);
         if !self.isolated
             && let Some(url) = &deployment.url

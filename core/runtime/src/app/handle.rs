@@ -1,5 +1,6 @@
 //! What steers a running application.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,7 @@ use super::binder::Binder;
 use super::bound::{Bound, Bounds};
 use super::status::AppStatus;
 use crate::driver::Command;
+use crate::join::join_all;
 use crate::publisher::Sink;
 
 /// A running application: publish, pause, resume, resize, look, drain. Cheap to clone.
@@ -73,16 +75,22 @@ impl AppHandle {
         &self.0.binder.publisher
     }
 
-    /// The broker, for what the common surface does not offer.
+    /// The broker, for what the common surface does not offer; the first, where there are several.
     #[must_use]
     pub fn broker(&self) -> &Arc<dyn Broker> {
-        &self.0.binder.broker
+        &self.0.binder.brokers[0].broker
+    }
+
+    /// A further broker, by its name.
+    #[must_use]
+    pub fn broker_named(&self, name: &str) -> Option<&Arc<dyn Broker>> {
+        self.0.binder.brokers.iter().skip(1).find(|one| one.name == name).map(|one| &one.broker)
     }
 
     /// How to make the broker fail, for tests; `None` if it cannot be told to.
     #[must_use]
     pub fn faults(&self) -> Option<&dyn Faults> {
-        self.0.binder.broker.faults()
+        self.broker().faults()
     }
 
     /// Starts nothing more for a handler until it is resumed. What runs goes on; nothing is lost or repeated.
@@ -133,15 +141,17 @@ impl AppHandle {
     /// # Cancel safety
     /// Safe: nothing changes.
     pub async fn status(&self) -> AppStatus {
-        let broker = &self.0.binder.broker;
+        let brokers = &self.0.binder.brokers;
         let mut handlers = Vec::new();
         for bound in self.0.bounds.all() {
-            handlers.extend(bound.status(broker.as_ref()).await);
+            handlers.extend(bound.status(&brokers[bound.broker]).await);
         }
         handlers.sort_by(|a, b| a.handler.cmp(&b.handler));
-        let broker = broker.health();
-        let ready = broker == Health::Up && handlers.iter().all(|handler| handler.healthy);
-        AppStatus { ready, broker, publishing: self.0.sink.in_flight(), handlers }
+        let broker = self.broker().health();
+        let brokers: BTreeMap<_, _> = brokers.iter().skip(1).map(|one| (one.name.clone(), one.broker.health())).collect();
+        let up = broker == Health::Up && brokers.values().all(|health| *health == Health::Up);
+        let ready = up && handlers.iter().all(|handler| handler.healthy);
+        AppStatus { ready, broker, brokers, publishing: self.0.sink.in_flight(), handlers }
     }
 
     /// Waits until there is nothing left to do: every group of this application has handled all that its topics hold, retries,
@@ -170,7 +180,7 @@ impl AppHandle {
             return false;
         }
         for bound in self.0.bounds.all() {
-            if !bound.is_settled(self.0.binder.broker.as_ref()).await {
+            if !bound.is_settled(&self.0.binder.brokers[bound.broker]).await {
                 return false;
             }
         }
@@ -228,8 +238,8 @@ impl AppHandle {
         let unsettled: u64 = bound.iter().map(|bound| bound.remote.core().unsettled()).sum();
         let cancelled: u64 = bound.iter().map(|bound| bound.remote.core().cancelled).sum();
         let unconfirmed = self.0.sink.in_flight();
-        let report = self.0.binder.broker.close(GRACE).await;
-        let unconfirmed = unconfirmed.max(report.unconfirmed);
+        let closed = join_all(self.0.binder.brokers.iter().map(|one| one.broker.close(GRACE))).await;
+        let unconfirmed = unconfirmed.max(closed.iter().map(|report| report.unconfirmed).sum());
         let clean = clean && cancelled == 0 && unsettled == 0 && unconfirmed == 0;
         DrainReport { clean, cancelled, unsettled, unconfirmed, took: begun.elapsed() }
     }

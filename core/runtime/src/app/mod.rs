@@ -3,6 +3,7 @@
 mod bind;
 mod binder;
 mod bound;
+mod brokers;
 mod build;
 mod deploy;
 mod handle;
@@ -14,12 +15,13 @@ mod subscribe;
 mod table;
 mod topology;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use convoke_core::broker::{Broker, Start};
-use convoke_core::{BoxError, BoxHandler, ClaimStore, Delivery, Error, HandlerDef, Registry, Reply, StateMap};
+use convoke_core::{BoxError, BoxHandler, ClaimStore, Delivery, HandlerDef, Registry, Reply, StateMap};
 use convoke_layers::DedupLayer;
 use tower::{Layer, Service};
 
@@ -27,6 +29,7 @@ use crate::driver::UnknownEvents;
 use crate::observe::Observer;
 
 pub use bind::ReadyApp;
+pub use brokers::BrokerSource;
 use deploy::Bounds;
 pub(crate) use deploy::{Deployment, Names};
 #[cfg(feature = "config")]
@@ -48,7 +51,7 @@ pub const GROUPS_VARIABLE: &str = "CONVOKE_GROUPS";
 pub const DEFAULT_URL: &str = "memory://";
 
 #[cfg(feature = "testkit")]
-type Decorate = Box<dyn FnOnce(Arc<dyn Broker>) -> Arc<dyn Broker> + Send>;
+type Decorate = Box<dyn Fn(Arc<dyn Broker>) -> Arc<dyn Broker> + Send + Sync>;
 type Wrap = Arc<dyn Fn(BoxHandler) -> BoxHandler + Send + Sync>;
 
 /// An application in the making: its name, state, layers and broker. Its events and handlers come from the registry.
@@ -71,6 +74,8 @@ pub struct App {
     file: Deployment,
     environment: Deployment,
     broker: Option<Arc<dyn Broker>>,
+    /// Further brokers, by name.
+    named: BTreeMap<String, BrokerSource>,
     state: StateMap,
     layers: Vec<(Scope, Wrap)>,
     registry: Registry,
@@ -144,6 +149,7 @@ impl App {
             file: Deployment::default(),
             environment: Deployment::default(),
             broker: None,
+            named: BTreeMap::new(),
             state: StateMap::default(),
             layers: Vec::new(),
             registry: Registry::collect(),
@@ -225,63 +231,6 @@ impl App {
         self
     }
 
-    /// Takes what the environment says of this deployment: the broker's URL (`CONVOKE_BROKER`), a configuration file
-    /// (`CONVOKE_CONFIG`, with the feature `config`), and new names of topics and groups (`CONVOKE_TOPICS`, `CONVOKE_GROUPS`).
-    ///
-    /// A variable counts more than a file, and a file more than the program, in whichever order they are named. A variable that is
-    /// not there says nothing.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidUrl`](convoke_core::ErrorKind::InvalidUrl) if the broker's variable holds no URL;
-    /// [`ErrorKind::Configuration`](convoke_core::ErrorKind::Configuration) if a variable is not text, or if a file is named and the
-    /// feature `config` is off. Whatever else is wrong, [`App::build`] says.
-    pub fn from_env(mut self) -> Result<Self, Error> {
-        let (variables, file) = deploy::from_env()?;
-        if let Some(path) = file {
-            #[cfg(feature = "config")]
-            crate::config::read_file(path.as_ref(), &mut self.environment);
-            #[cfg(not(feature = "config"))]
-            {
-                let text = format!(
-                    "{CONFIG_VARIABLE} names a configuration file (`{path}`), and this program cannot read one; add the feature: \
-                     `cargo add convoke --features config`"
-                );
-                return Err(Error::new(convoke_core::ErrorKind::Configuration, text));
-            }
-        }
-        self.environment.overlay(variables);
-        Ok(self)
-    }
-
-    /// Reads a configuration file: new names of topics and groups, options of handlers, bounds, and brokers' URLs.
-    ///
-    /// Of several files the later one counts more. What is wrong with a file, a file that is not there included, [`App::build`] says,
-    /// with file, line and column.
-    #[cfg(feature = "config")]
-    pub fn config_file(mut self, path: impl AsRef<std::path::Path>) -> Self {
-        crate::config::read_file(path.as_ref(), &mut self.file);
-        self
-    }
-
-    /// Reads a configuration that is not in a file of its own, as [`App::config_file`] does.
-    ///
-    /// # Examples
-    /// ```
-    /// # async fn example() -> Result<(), convoke_core::Error> {
-    /// use convoke_runtime::App;
-    ///
-    /// let app = App::new("shop").config_str("[handlers.reserve]\nconcurency = 32");
-    /// let error = app.build().await.unwrap_err().to_string();
-    /// assert!(error.contains("configuration:2:1: `handlers.reserve` has no key `concurency`; did you mean `concurrency`?"));
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[cfg(feature = "config")]
-    pub fn config_str(mut self, text: &str) -> Self {
-        crate::config::read_text("configuration", text, &mut self.file);
-        self
-    }
-
     /// Adds a handler by hand, beside those of the registry.
     pub fn register(mut self, handler: &'static HandlerDef) -> Self {
         self.registry.handlers.push(handler);
@@ -324,10 +273,16 @@ impl App {
         self.layer(DedupLayer::new(store))
     }
 
-    /// Adds a second broker, for handlers that say `broker = "name"`. Not supported yet: refused at [`App::build`].
-    pub fn broker_named(mut self, _name: impl Into<String>, _url: impl Into<String>) -> Self {
-        self.not_yet
-            .push("`broker_named`: several brokers in an application are not supported yet; run one application for each broker");
+    /// Adds a further broker, by a URL or opened by the program: for events and handlers that say `broker = "name"`.
+    ///
+    /// An event that names a broker is published there and read there; a handler that names one reads there, whatever its event
+    /// says. The deployment may say another URL: `[brokers]` in a file, or the variable `CONVOKE_BROKER_<NAME>`.
+    ///
+    /// # Delivery
+    /// What a handler returns is confirmed by the broker that it goes to before its input is acknowledged at the broker that it came
+    /// from. A dead letter stays on the broker of its message.
+    pub fn broker_named(mut self, name: impl Into<String>, broker: impl Into<BrokerSource>) -> Self {
+        self.named.insert(name.into(), broker.into());
         self
     }
 
@@ -368,16 +323,16 @@ impl App {
         self
     }
 
-    /// Reaches the broker at this URL and no other, whatever the deployment says.
+    /// Reaches the broker at this URL, and further ones beside it, and no other, whatever the deployment says.
     #[cfg(feature = "testkit")]
     pub(crate) fn isolated(mut self, url: impl Into<String>) -> Self {
         self.isolated = true;
         self.url(url)
     }
 
-    /// Puts something around the broker, whatever it is.
+    /// Puts something around each broker, whatever it is.
     #[cfg(feature = "testkit")]
-    pub(crate) fn decorated(mut self, decorate: impl FnOnce(Arc<dyn Broker>) -> Arc<dyn Broker> + Send + 'static) -> Self {
+    pub(crate) fn decorated(mut self, decorate: impl Fn(Arc<dyn Broker>) -> Arc<dyn Broker> + Send + Sync + 'static) -> Self {
         self.decorate = Some(Box::new(decorate));
         self
     }

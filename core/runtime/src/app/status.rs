@@ -1,5 +1,6 @@
 //! What can be read about a running application.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,10 +10,12 @@ use convoke_core::broker::{Health, Lag};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AppStatus {
-    /// Whether every handler is consuming and the connection is up: what a readiness probe asks.
+    /// Whether every handler is consuming and every connection is up: what a readiness probe asks.
     pub ready: bool,
-    /// The connection to the broker.
+    /// The connection to the broker; to the first, where there are several.
     pub broker: Health,
+    /// The connections to further brokers, by name.
+    pub brokers: BTreeMap<String, Health>,
     /// Messages published from outside of handlers that are not confirmed yet.
     pub publishing: u64,
     /// Each handler, by name.
@@ -27,6 +30,8 @@ pub struct HandlerStatus {
     pub handler: String,
     /// Its group.
     pub group: String,
+    /// The broker that it reads from, if that is not the first.
+    pub broker: Option<String>,
     /// Whether its subscription is open and makes progress: not connected, or with work for [`STALLED`] without finishing any,
     /// is unhealthy. What has come to its marked end is healthy.
     pub healthy: bool,

@@ -57,7 +57,7 @@ impl AppHandle {
         Subscribe { app: self, topic: topic.into(), handler: handler.into(), group: None, start: None, until_end: false }
     }
 
-    /// Makes sure that a topic exists, with the broker's default number of partitions.
+    /// Makes sure that a topic exists, with the broker's default number of partitions; on the first, where there are several.
     ///
     /// # Cancel safety
     /// If the future is dropped, the topic may have been created.
@@ -67,10 +67,10 @@ impl AppHandle {
     pub async fn create_topic(&self, topic: impl Into<Topic>) -> Result<(), Error> {
         let mut topology = Topology::default();
         topology.topics.push(TopicSpec::new(self.topic(topic.into().as_str())));
-        self.0.binder.broker.ensure(&topology, EnsureMode::Create).await.map(drop)
+        self.broker().ensure(&topology, EnsureMode::Create).await.map(drop)
     }
 
-    /// Deletes a topic and everything in it, and forgets how far groups were in it.
+    /// Deletes a topic of the (first) broker and everything in it, and forgets how far groups were in it.
     ///
     /// # Delivery
     /// What was not handled is gone. Topics that belong to it (dead letters, the groups' places for what comes again) stay:
@@ -93,7 +93,7 @@ impl AppHandle {
             );
             return Err(Error::new(ErrorKind::Configuration, text));
         }
-        self.0.binder.broker.delete_topic(&topic).await
+        self.broker().delete_topic(&topic).await
     }
 }
 
@@ -165,7 +165,7 @@ impl Subscribe<'_> {
         if !problems.is_empty() {
             return Err(Error::new(ErrorKind::Configuration, told(&cannot(&self.topic), &problems)));
         }
-        plan.ensure(binder.broker.as_ref()).await?;
+        plan.ensure(&binder.brokers).await?;
         let opened = binder.open(subscription).await?;
         let dead = subscription.routes[0].sources[0].dead.clone();
         // A drain that has begun meanwhile: what was opened was granted nothing, and goes as it came.
@@ -243,7 +243,7 @@ impl RunningSubscription {
     /// # Panics
     /// Never: a subscription has a handler.
     pub async fn status(&self) -> HandlerStatus {
-        self.bound.status(self.app.0.binder.broker.as_ref()).await.swap_remove(0)
+        self.bound.status(&self.app.0.binder.brokers[self.bound.broker]).await.swap_remove(0)
     }
 
     /// Waits until it has ended: at its marked end ([`Subscribe::until_end`]), because it was unsubscribed, or because the application
@@ -293,7 +293,7 @@ impl RunningSubscription {
             }
         }
         for topic in &self.bound.topics {
-            match self.app.0.binder.broker.delete_topic(topic).await {
+            match self.app.0.binder.brokers[self.bound.broker].broker.delete_topic(topic).await {
                 // By an earlier call that was not waited for.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 result => result?,

@@ -4,17 +4,18 @@ use std::fmt::Write as _;
 
 use convoke_core::{BatchOptions, EventDef, HandlerOptions, HeaderMatch, OnRetry, RetryOptions};
 
+use super::brokers::Named;
 use super::plan::{Plan, PlannedRoute};
 
-/// The table: one row for each handler.
-pub(crate) fn table(app: &str, broker: &str, plan: &Plan) -> String {
+/// The table: one row for each handler. What is on a further broker has that one's name before its topic.
+pub(crate) fn table(app: &str, brokers: &[Named], plan: &Plan) -> String {
     let header = ["topic", "event", "group", "handler", "options"].map(str::to_owned);
     let mut rows = vec![header];
     for subscription in &plan.subscriptions {
         for route in &subscription.routes {
             let event = route.event.map_or_else(|| "(any)".to_owned(), event);
             rows.push([
-                topics(route),
+                format!("{}{}", on(&brokers[route.broker].name), topics(route)),
                 event,
                 named(&subscription.group, &route.written_group),
                 route.handler.name.to_owned(),
@@ -24,7 +25,8 @@ pub(crate) fn table(app: &str, broker: &str, plan: &Plan) -> String {
     }
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths = [width(0), width(1), width(2), width(3)];
-    let mut text = format!("{app} on {broker}\n");
+    let shown: Vec<_> = brokers.iter().map(|one| format!("{}{}", on(&one.name), one.shown)).collect();
+    let mut text = format!("{app} on {}\n", shown.join(", "));
     for (i, row) in rows.iter().enumerate() {
         text.push_str("  ");
         for (cell, width) in row.iter().zip(widths) {
@@ -54,6 +56,11 @@ fn event(event: &EventDef) -> String {
 fn topics(route: &PlannedRoute) -> String {
     let names = route.topics().zip(&route.written_topics).map(|(topic, written)| named(topic.as_str(), written));
     names.collect::<Vec<_>>().join(", ")
+}
+
+/// What stands before what is on a further broker.
+fn on(broker: &str) -> String {
+    if broker.is_empty() { String::new() } else { format!("{broker}: ") }
 }
 
 /// A name as it is here, and what the program calls it if that is another.

@@ -2,39 +2,48 @@
 
 use std::collections::BTreeSet;
 
-use convoke_core::broker::{Broker, EnsureMode, GroupSpec, Start, SubscribeSpec, TopicSpec, Topology};
+use convoke_core::broker::{EnsureMode, GroupSpec, Start, SubscribeSpec, TopicSpec, Topology};
 use convoke_core::{Error, Topic, names};
 
+use super::brokers::Named;
 use super::plan::{Plan, PlannedSubscription, check_partitions};
 
 impl Plan {
     /// Makes sure that everything exists.
-    pub(crate) async fn ensure(&self, broker: &dyn Broker) -> Result<(), Error> {
-        let report = broker.ensure(&self.plain_topics(), EnsureMode::Create).await?;
-        check_partitions(self, &report.partitions)?;
-        broker.ensure(&self.groups_and_places(&report.partitions), EnsureMode::Create).await?;
+    pub(crate) async fn ensure(&self, brokers: &[Named]) -> Result<(), Error> {
+        for (index, Named { broker, .. }) in brokers.iter().enumerate() {
+            let report = broker.ensure(&self.plain_topics(index), EnsureMode::Create).await?;
+            check_partitions(self.on(index), &report.partitions)?;
+            broker.ensure(&self.groups_and_places(index, &report.partitions), EnsureMode::Create).await?;
+        }
         Ok(())
     }
 
-    /// Everything that must exist.
-    pub(crate) fn topology(&self) -> Topology {
-        let mut topology = self.plain_topics();
-        let rest = self.groups_and_places(&[]);
+    /// The subscriptions on a broker.
+    fn on(&self, broker: usize) -> impl Iterator<Item = &PlannedSubscription> {
+        self.subscriptions.iter().filter(move |subscription| subscription.broker == broker)
+    }
+
+    /// Everything that must exist on a broker.
+    pub(crate) fn topology(&self, broker: usize) -> Topology {
+        let mut topology = self.plain_topics(broker);
+        let rest = self.groups_and_places(broker, &[]);
         topology.topics.extend(rest.topics);
         topology.groups = rest.groups;
         topology
     }
 
-    fn plain_topics(&self) -> Topology {
+    fn plain_topics(&self, broker: usize) -> Topology {
         let mut topology = Topology::default();
-        topology.topics = self.topics.iter().map(|topic| TopicSpec::new(topic.clone())).collect();
+        let topics = self.topics.iter().filter(|(on, _)| *on == broker);
+        topology.topics = topics.map(|(_, topic)| TopicSpec::new(topic.clone())).collect();
         topology
     }
 
     /// The groups, with their own places. How many partitions these have is known once the topics are there.
-    fn groups_and_places(&self, partitions: &[(Topic, u32)]) -> Topology {
+    fn groups_and_places(&self, broker: usize, partitions: &[(Topic, u32)]) -> Topology {
         let mut topology = Topology::default();
-        for subscription in &self.subscriptions {
+        for subscription in self.on(broker) {
             for topic in &subscription.topics {
                 let mut spec = TopicSpec::new(place(topic, &subscription.group));
                 spec.partitions = partitions.iter().find(|(other, _)| other == topic).map(|(_, count)| *count);
@@ -51,7 +60,7 @@ impl Plan {
             }
         }
         // Where nothing is kept for nobody, somebody must be there for whom dead letters are kept.
-        let sources = self.subscriptions.iter().flat_map(|subscription| &subscription.routes).flat_map(|route| &route.sources);
+        let sources = self.on(broker).flat_map(|subscription| &subscription.routes).flat_map(|route| &route.sources);
         let dead: BTreeSet<_> = sources.map(|source| &source.dead).collect();
         topology.groups.extend(dead.into_iter().map(tools));
         topology

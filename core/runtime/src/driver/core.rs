@@ -66,6 +66,8 @@ pub(crate) struct Core {
     pub(crate) control: Option<Arc<dyn SubscriptionControl>>,
     pub(crate) outs: Vec<Out>,
     pub(crate) outward: Arc<Outward>,
+    /// Which of the application's brokers the subscription is on.
+    pub(crate) home: usize,
     pub(crate) unknown: UnknownEvents,
     pub(crate) max_message: Option<usize>,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
@@ -104,6 +106,7 @@ impl Core {
             control: None,
             outs: Vec::new(),
             outward,
+            home: 0,
             unknown,
             max_message,
             observers: Vec::new(),
@@ -310,7 +313,9 @@ impl Core {
                 }
             }
             let outgoing = self.outward.addressed(Outgoing::new(message.build()));
-            if let Some(error) = too_large(&outgoing, self.max_message) {
+            let broker = self.outward.broker_of(&outgoing);
+            let too_large = |broker| too_large(&outgoing, self.outward.capabilities(broker).max_message);
+            if let Some(error) = broker.map_or_else(Some, too_large) {
                 body.returned.clear();
                 return Err(error);
             }

@@ -1,10 +1,11 @@
 //! What was sent to the broker in batches, and what becomes of its answers.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use convoke_core::broker::{PublishOutcome, Settle, Settled};
-use convoke_core::{BoxFuture, Epoch, Error, ErrorKind, PartId};
+use convoke_core::{BoxFuture, Epoch, Error, ErrorKind, Outgoing, PartId};
 use convoke_engine::{Answer, In, Published, Slot};
 
 use super::Driver;
@@ -102,9 +103,12 @@ impl Driver {
     pub(super) fn send(&mut self) -> bool {
         let before = self.sent.len();
         if !self.todo.publishes.is_empty() {
+            self.publish_abroad();
             let (slots, batch): (Vec<_>, Vec<_>) = self.todo.publishes.drain(..).unzip();
-            let broker = Arc::clone(&self.broker);
-            self.sent.push_back(Sent::Publish(Box::pin(async move { broker.publish(batch).await }), slots));
+            if !batch.is_empty() {
+                let broker = Arc::clone(&self.broker);
+                self.sent.push_back(Sent::Publish(Box::pin(async move { broker.publish(batch).await }), slots));
+            }
         }
         let control = || self.remote.core().control.clone();
         if !self.todo.settles.is_empty() {
@@ -126,6 +130,34 @@ impl Driver {
             self.sent.push_back(Sent::Commit(future, parts, self.opened));
         }
         self.sent.len() > before
+    }
+}
+
+impl Driver {
+    /// Sends what goes to other brokers than the subscription's, with all else of the same slot. What stays does not wait for it.
+    fn publish_abroad(&mut self) {
+        let (outward, home) = {
+            let core = self.remote.core();
+            if !core.outward.several() {
+                return;
+            }
+            (Arc::clone(&core.outward), core.home)
+        };
+        // Copies and dead letters stay where their message is; where the rest goes was asked when it was handed over.
+        let broker_of = |outgoing: &Outgoing| {
+            if outgoing.verbatim { home } else { outward.broker_of(outgoing).unwrap_or(home) }
+        };
+        let abroad: HashSet<Slot> =
+            self.todo.publishes.iter().filter(|(_, outgoing)| broker_of(outgoing) != home).map(|(slot, _)| *slot).collect();
+        if abroad.is_empty() {
+            return;
+        }
+        let all = std::mem::take(&mut self.todo.publishes).into_iter();
+        let (leaving, staying): (Vec<_>, Vec<_>) = all.partition(|(slot, _)| abroad.contains(slot));
+        self.todo.publishes = staying;
+        let slots = leaving.iter().map(|(slot, _)| *slot).collect();
+        let batch = leaving.into_iter().map(|(_, outgoing)| (broker_of(&outgoing), outgoing)).collect();
+        self.sent.push_back(Sent::Publish(Box::pin(async move { outward.publish(batch).await }), slots));
     }
 }
 

@@ -10,7 +10,6 @@ use convoke_core::{Error, ErrorKind, Outgoing, Topic, names};
 use super::read::Reader;
 use super::report::{Fate, Handled, Options, Refusal, Report};
 use super::{DeadLetter, DeadLetters, Filter};
-use crate::app::Names;
 use crate::publisher::{Outward, Sink};
 
 /// How long a publish that is refused for now, or not answered, is repeated under the same id.
@@ -99,8 +98,8 @@ impl DeadLetters {
     /// # }
     /// ```
     pub async fn redrive(&self, topic: impl Into<Topic>, options: &Options, each: impl FnMut(&Handled)) -> Result<Report, Error> {
-        let outward = Arc::new(Outward::new(names::REDRIVE_GROUP, Names::default()));
-        let sink = Sink::new(Arc::clone(&self.broker), outward, PUBLISH_WITHIN);
+        let outward = Arc::new(Outward::to(Arc::clone(&self.broker), names::REDRIVE_GROUP));
+        let sink = Sink::new(outward, PUBLISH_WITHIN);
         self.work(topic.into(), options, Work::SendBack { sink: &sink, places: HashMap::new() }, each).await
     }
 

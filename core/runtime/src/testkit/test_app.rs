@@ -21,7 +21,7 @@ pub struct TestApp {
 }
 
 impl TestApp {
-    /// Starts an application on a memory broker of its own, whatever broker it names.
+    /// Starts an application on a memory broker of its own, whatever broker it names. Each further broker is another one of its own.
     ///
     /// # Cancel safety
     /// If the future is dropped, nothing has been started.

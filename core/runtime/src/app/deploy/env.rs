@@ -9,6 +9,19 @@ use super::{Deployment, Place, Said, SaidUrl};
 use crate::app::{BROKER_VARIABLE, CONFIG_VARIABLE, GROUPS_VARIABLE, TOPICS_VARIABLE};
 use crate::words;
 
+/// Variables that name a further broker's URL begin with this.
+const BROKERS_PREFIX: &str = "CONVOKE_BROKER_";
+
+/// The variable of a further broker's URL.
+pub(crate) fn broker_variable(broker: &str) -> String {
+    format!("{BROKERS_PREFIX}{}", suffix(broker))
+}
+
+/// What the name of a broker is in the name of its variable.
+pub(super) fn suffix(broker: &str) -> String {
+    broker.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
+}
+
 /// What the variables say, and the path of a configuration file if they name one.
 pub(crate) fn from_env() -> Result<(Deployment, Option<String>), Error> {
     let mut deployment = Deployment::default();
@@ -17,6 +30,13 @@ pub(crate) fn from_env() -> Result<(Deployment, Option<String>), Error> {
             Error::new(ErrorKind::InvalidUrl, format!("the variable {BROKER_VARIABLE} holds no broker's URL")).with_source(error)
         })?;
         deployment.url = Some(Said { value: SaidUrl(url), at: Place::of_variable(BROKER_VARIABLE) });
+    }
+    for (name, value) in std::env::vars_os() {
+        // Not all of these need be ours: what no broker of the application is named after is not looked at.
+        let Some(suffix) = name.to_str().and_then(|name| name.strip_prefix(BROKERS_PREFIX)) else { continue };
+        let Some(url) = value.to_str() else { continue };
+        let at = Place::of_variable(&format!("{BROKERS_PREFIX}{suffix}"));
+        deployment.variables.insert(suffix.to_owned(), Said { value: SaidUrl(url.to_owned()), at });
     }
     for (name, what) in [(TOPICS_VARIABLE, "a topic"), (GROUPS_VARIABLE, "a group")] {
         let Some(text) = variable(name)? else { continue };
@@ -75,5 +95,10 @@ mod tests {
             "the variable CONVOKE_TOPICS: `c` stands twice: keep one of them",
         ];
         assert_eq!(problems, wrong);
+    }
+
+    #[test]
+    fn a_brokers_variable_is_named_after_it() {
+        assert_eq!(broker_variable("audit-eu.1"), "CONVOKE_BROKER_AUDIT_EU_1");
     }
 }

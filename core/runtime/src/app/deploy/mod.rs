@@ -1,5 +1,6 @@
 //! What a deployment says in place of what the program says: names, options, bounds and URLs, from a file and the environment.
 
+mod builder;
 mod env;
 mod names;
 
@@ -13,7 +14,7 @@ use convoke_core::broker::Start;
 use super::plan::Problems;
 use crate::driver::UnknownEvents;
 
-pub(crate) use env::from_env;
+pub(crate) use env::{broker_variable, from_env};
 pub(crate) use names::Names;
 
 /// Where something was said: in a line of a file, or in a variable.
@@ -67,6 +68,8 @@ pub(crate) struct Deployment {
     pub(crate) url: Option<Said<SaidUrl>>,
     /// URLs of further brokers, by name.
     pub(crate) brokers: BTreeMap<String, Said<SaidUrl>>,
+    /// The same from variables, by the end of the variable's name.
+    pub(crate) variables: BTreeMap<String, Said<SaidUrl>>,
     /// New names of topics and groups, by those that the program knows.
     pub(crate) topics: BTreeMap<String, Said<String>>,
     pub(crate) groups: BTreeMap<String, Said<String>>,
@@ -127,6 +130,7 @@ impl Deployment {
     pub(crate) fn overlay(&mut self, over: Self) {
         self.url = over.url.or_else(|| self.url.take());
         self.brokers.extend(over.brokers);
+        self.variables.extend(over.variables);
         self.topics.extend(over.topics);
         self.groups.extend(over.groups);
         for (handler, change) in over.handlers {
@@ -147,5 +151,10 @@ impl Deployment {
             unknown: over_bounds.unknown.or(bounds.unknown),
         };
         self.problems.extend(over.problems);
+    }
+
+    /// The URL of a further broker: a variable's, else the file's.
+    pub(crate) fn url_of(&self, broker: &str) -> Option<&Said<SaidUrl>> {
+        self.variables.get(&env::suffix(broker)).or_else(|| self.brokers.get(broker))
     }
 }

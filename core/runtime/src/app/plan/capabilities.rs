@@ -4,12 +4,13 @@ use convoke_core::broker::{Capabilities, LeaseKind, Ordering, Start};
 
 use super::{Plan, Problems};
 
-/// What the application asks for and the broker lacks.
-pub(crate) fn check_capabilities(plan: &Plan, capabilities: &Capabilities, problems: &mut Problems) {
-    let broker = capabilities.name;
+/// What the application asks for and a broker lacks. Brokers that could not be opened are told of elsewhere.
+pub(crate) fn check_capabilities(plan: &Plan, brokers: &[Option<&Capabilities>], problems: &mut Problems) {
     let routes =
         plan.subscriptions.iter().flat_map(|subscription| subscription.routes.iter().map(move |route| (subscription, route)));
     for (subscription, route) in routes {
+        let Some(capabilities) = brokers[subscription.broker] else { continue };
+        let broker = capabilities.name;
         let (name, at) = (route.handler.name, route.handler.location);
         if route.ordered && capabilities.ordering == Ordering::None {
             problems
@@ -63,6 +64,7 @@ mod tests {
             written_group: group.clone(),
             written_topics: vec!["t".to_owned()],
             event: None,
+            broker: 0,
             sources: vec![Source { topic, place: "p".into(), dead: "d".into(), tiers: Vec::new() }],
             start: Start::Earliest,
             ordered: false,
@@ -72,7 +74,7 @@ mod tests {
         };
         let (start, routes) = (Start::Earliest, vec![route]);
         let mut subscription =
-            PlannedSubscription { group, lane: None, topics, start, broadcast: false, until_end: false, routes };
+            PlannedSubscription { broker: 0, group, lane: None, topics, start, broadcast: false, until_end: false, routes };
         change(&mut subscription);
         Plan { subscriptions: vec![subscription], ..Plan::default() }
     }
@@ -92,7 +94,7 @@ mod tests {
         ];
         for (change, expected) in cases {
             let mut problems = Problems::new();
-            check_capabilities(&plan(change), &Capabilities::minimal("frugal"), &mut problems);
+            check_capabilities(&plan(change), &[Some(&Capabilities::minimal("frugal"))], &mut problems);
             assert_eq!(problems.len(), expected.len(), "{problems:#?}");
             for (problem, text) in problems.iter().zip(expected) {
                 assert!(problem.starts_with("handler `work` (here.rs:1) ") && problem.contains(text), "{problem}");

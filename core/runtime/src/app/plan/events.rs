@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use convoke_core::EventDef;
 
 use super::Problems;
+use crate::app::brokers::BrokerNames;
 use crate::app::deploy::Names;
 
 /// Whether a message can be for both: they share a name in a version, their own or one that they accept.
@@ -20,12 +21,13 @@ pub(crate) fn is_plain(topic: &str) -> bool {
 }
 
 /// Names are unique per topic, types and codecs too.
-pub(super) fn check_events(events: &[&'static EventDef], names: &Names, problems: &mut Problems) {
+pub(super) fn check_events(events: &[&'static EventDef], names: &Names, brokers: &BrokerNames, problems: &mut Problems) {
     for (i, event) in events.iter().enumerate() {
         check_accepted(event, events, names, problems);
         let topic = names.topic(event.topic);
         for other in &events[..i] {
-            let shared = names.topic(other.topic) == topic;
+            let same_name = names.topic(other.topic) == topic;
+            let shared = same_name && brokers.of(event) == brokers.of(other);
             let places = || format!("{} and {}", other.location, event.location);
             if (event.name, event.version) == (other.name, other.version) {
                 problems.push(format!(
@@ -38,6 +40,12 @@ pub(super) fn check_events(events: &[&'static EventDef], names: &Names, problems
                 problems.push(format!(
                     "two bare events share the topic `{}` ({}), where nothing tells them apart; at most one may be `bare`",
                     topic,
+                    places()
+                ));
+            } else if same_name && !shared && (event.bare || other.bare) {
+                problems.push(format!(
+                    "the topic `{topic}` is on two brokers ({}), and a bare message does not say which of its events it is; name one \
+                     of the topics otherwise",
                     places()
                 ));
             } else if shared && event.codec != other.codec && (event.bare || other.bare) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use convoke_core::broker::Start;
-use convoke_core::{HandlerDef, Order, Signature, Topic, names as topics};
+use convoke_core::{EventDef, HandlerDef, Order, Signature, Topic, names as topics};
 
 use super::{Given, PlannedRoute, Problems, Source, is_plain};
 use crate::app::deploy::HandlerChange;
@@ -42,7 +42,7 @@ pub(super) fn route(
     signature: &Signature,
     problems: &mut Problems,
 ) -> Option<(String, PlannedRoute)> {
-    let Given { app, deployment, names, starts, at_run_time, .. } = given;
+    let Given { app, deployment, names, starts, brokers, at_run_time, .. } = given;
     let unchanged = HandlerChange::default();
     let change = deployment.handlers.get(handler.name).map_or(&unchanged, |said| &said.value);
     let options = change.applied(handler.options);
@@ -115,6 +115,19 @@ pub(super) fn route(
             retry.max
         ));
     }
+    let asked = handler.options.broker.or_else(|| event.and_then(|event| event.broker));
+    let broker = brokers.find(asked).unwrap_or_else(|| {
+        problems.push(brokers.missing(&at, asked.unwrap_or_default()));
+        0
+    });
+    let mut output = |event: &EventDef| {
+        let broker = brokers.of(event).unwrap_or_else(|name| {
+            problems.push(brokers.missing(&format!("{at} returns `{}` ({}), which", event.name, event.location), name));
+            0
+        });
+        (broker, names.topic(event.topic))
+    };
+    let outputs = signature.outputs.iter().map(|event| output(event)).collect();
     let written_group = at_run_time.and_then(|named| named.group).map_or_else(|| group_of(app, handler), str::to_owned);
     let group = names.group(written_group.clone());
     let named = change.dead_letter.as_deref().or(options.dead_letter);
@@ -139,12 +152,13 @@ pub(super) fn route(
         written_group,
         written_topics,
         event,
+        broker,
         sources,
         start,
         ordered: handler.options.order.map_or(keyed, |order| order == Order::Key),
         dead_configured: change.dead_letter.is_some(),
         start_configured: change.start.map(|start| if start == Start::New { "new" } else { "earliest" }),
-        outputs: signature.outputs.iter().map(|event| names.topic(event.topic)).collect(),
+        outputs,
     };
     Some((group, route))
 }
@@ -152,10 +166,8 @@ pub(super) fn route(
 /// Slots that exist and do not work yet: refused, never ignored.
 pub(super) fn not_yet(handler: &HandlerDef, problems: &mut Problems) {
     let options = &handler.options;
-    let asked = [
-        (options.transaction, "`transaction`", "make the handler idempotent: what it returns has the same id on every attempt"),
-        (options.broker.is_some(), "`broker = …`: several brokers in an application", "run one application for each broker"),
-    ];
+    let asked =
+        [(options.transaction, "`transaction`", "make the handler idempotent: what it returns has the same id on every attempt")];
     for (_, what, instead) in asked.iter().filter(|(asked, ..)| *asked) {
         problems.push(format!(
             "handler `{}` ({}) asks for {what}, which is not supported yet; {instead}",

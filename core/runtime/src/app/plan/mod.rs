@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use convoke_core::broker::Start;
 use convoke_core::{EventDef, HandlerDef, HandlerOptions, Registry, StateMap, Topic};
 
+use super::brokers::BrokerNames;
 use super::deploy::{Deployment, Names};
 pub(crate) use capabilities::check_capabilities;
 use cycles::cycles;
@@ -29,6 +30,8 @@ use crate::driver::Source;
 /// One subscription: handlers of one group that share topics, or a lane.
 #[derive(Debug)]
 pub(crate) struct PlannedSubscription {
+    /// The number of the broker that it is on.
+    pub(crate) broker: usize,
     pub(crate) group: String,
     pub(crate) lane: Option<&'static str>,
     pub(crate) topics: Vec<Topic>,
@@ -52,6 +55,8 @@ pub(crate) struct PlannedRoute {
     pub(crate) written_topics: Vec<String>,
     /// `None` for a handler that takes whole messages, whatever they are.
     pub(crate) event: Option<&'static EventDef>,
+    /// The number of the broker that it reads from.
+    pub(crate) broker: usize,
     /// What it reads: one topic or several.
     pub(crate) sources: Vec<Source>,
     pub(crate) start: Start,
@@ -60,7 +65,7 @@ pub(crate) struct PlannedRoute {
     pub(crate) dead_configured: bool,
     pub(crate) start_configured: Option<&'static str>,
     /// Where what it returns is published.
-    pub(crate) outputs: Vec<Topic>,
+    pub(crate) outputs: Vec<(usize, Topic)>,
 }
 
 impl PlannedRoute {
@@ -77,8 +82,8 @@ impl PlannedRoute {
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) subscriptions: Vec<PlannedSubscription>,
-    /// Every topic that is read or written, dead-letter topics included.
-    pub(crate) topics: BTreeSet<Topic>,
+    /// Every topic that is read or written, dead-letter topics included, each with the number of its broker.
+    pub(crate) topics: BTreeSet<(usize, Topic)>,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -97,6 +102,7 @@ pub(crate) struct Given<'a> {
     pub(crate) starts: &'a [(String, Start)],
     pub(crate) deployment: &'a Deployment,
     pub(crate) names: &'a Names,
+    pub(crate) brokers: &'a BrokerNames,
     /// What is named at run time, in place of what the handler says.
     pub(crate) at_run_time: Option<AtRunTime<'a>>,
 }
@@ -111,16 +117,17 @@ pub(crate) struct AtRunTime<'a> {
 
 /// Binds handlers to groups and topics. What is wrong is added to `problems`; the plan is then only good for reading.
 pub(crate) fn plan(given: Given<'_>, problems: &mut Problems) -> Plan {
-    let Given { registry, handlers, names, .. } = given;
+    let Given { registry, handlers, names, brokers, .. } = given;
     let mut plan = Plan::default();
-    check_events(&registry.events, names, problems);
+    check_events(&registry.events, names, brokers, problems);
     check_names(handlers, problems);
     for handler in handlers {
         add(&mut plan, given, handler, problems);
     }
     subscriptions::sort(&mut plan.subscriptions);
     plan.subscriptions.iter().for_each(|subscription| check_shared(subscription, problems));
-    plan.topics.extend(registry.events.iter().filter(|event| is_plain(event.topic)).map(|event| names.topic(event.topic)));
+    let plain = registry.events.iter().filter(|event| is_plain(event.topic));
+    plan.topics.extend(plain.filter_map(|event| Some((brokers.of(event).ok()?, names.topic(event.topic)))));
     check_lanes_apart(&plan, problems);
     plan.warnings = cycles(&plan);
     plan
@@ -137,7 +144,8 @@ fn add(plan: &mut Plan, given: Given<'_>, handler: &'static HandlerDef, problems
         ));
     }
     let Some((group, route)) = route(given, handler, &signature, problems) else { return };
-    plan.topics.extend(route.sources.iter().flat_map(|source| [source.topic.clone(), source.dead.clone()]));
+    let read = route.sources.iter().flat_map(|source| [source.topic.clone(), source.dead.clone()]);
+    plan.topics.extend(read.map(|topic| (route.broker, topic)));
     plan.topics.extend(route.outputs.iter().cloned());
     subscriptions::place_route(&mut plan.subscriptions, group, route);
 }

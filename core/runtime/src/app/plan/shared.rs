@@ -61,7 +61,7 @@ fn check_route(subscription: &PlannedSubscription, route: &PlannedRoute, others:
 pub(super) fn check_lanes_apart(plan: &Plan, problems: &mut Problems) {
     for (i, a) in plan.subscriptions.iter().enumerate() {
         for b in &plan.subscriptions[..i] {
-            if a.group != b.group {
+            if (a.broker, &a.group) != (b.broker, &b.group) {
                 continue;
             }
             if a.broadcast != b.broadcast {

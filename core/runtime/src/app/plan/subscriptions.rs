@@ -2,20 +2,20 @@
 
 use convoke_core::{Error, ErrorKind, Topic};
 
-use super::{Plan, PlannedRoute, PlannedSubscription};
+use super::{PlannedRoute, PlannedSubscription};
 
 /// Puts a handler's part into the subscription of its group that shares its lane, or, where there is no lane, any of its topics.
 /// Subscriptions that it connects become one: a group reads a topic in one way only.
 pub(super) fn place_route(subscriptions: &mut Vec<PlannedSubscription>, group: String, route: PlannedRoute) {
     let (lane, broadcast) = (route.handler.options.lane, route.handler.options.broadcast);
     let shares = |other: &PlannedSubscription| {
-        let alike = other.group == group && other.lane == lane && other.broadcast == broadcast;
+        let alike = (other.broker, &other.group, other.lane) == (route.broker, &group, lane) && other.broadcast == broadcast;
         alike && (lane.is_some() || route.topics().any(|topic| other.topics.contains(topic)))
     };
     let (connected, apart) = std::mem::take(subscriptions).into_iter().partition(shares);
     *subscriptions = apart;
-    let (start, topics, routes) = (route.start, Vec::new(), Vec::new());
-    let mut one = PlannedSubscription { group, lane, topics, start, broadcast, until_end: false, routes };
+    let (broker, start, topics, routes) = (route.broker, route.start, Vec::new(), Vec::new());
+    let mut one = PlannedSubscription { broker, group, lane, topics, start, broadcast, until_end: false, routes };
     for other in connected {
         one.add(other.topics);
         one.routes.extend(other.routes);
@@ -48,9 +48,12 @@ pub(super) fn sort(subscriptions: &mut [PlannedSubscription]) {
 ///
 /// # Errors
 /// [`ErrorKind::Configuration`] with each subscription of which that is not true.
-pub(crate) fn check_partitions(plan: &Plan, partitions: &[(Topic, u32)]) -> Result<(), Error> {
+pub(crate) fn check_partitions<'p>(
+    subscriptions: impl Iterator<Item = &'p PlannedSubscription>,
+    partitions: &[(Topic, u32)],
+) -> Result<(), Error> {
     let mut problems = Vec::new();
-    for subscription in plan.subscriptions.iter().filter(|one| one.routes.iter().any(|route| route.ordered)) {
+    for subscription in subscriptions.filter(|one| one.routes.iter().any(|route| route.ordered)) {
         let count = |topic: &Topic| partitions.iter().find(|(other, _)| other == topic).map(|(_, count)| *count);
         let mut counts: Vec<_> = subscription.topics.iter().filter_map(|topic| Some((topic, count(topic)?))).collect();
         counts.sort_by_key(|(_, count)| *count);

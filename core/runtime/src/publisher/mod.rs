@@ -1,56 +1,22 @@
 //! The application's side of publishing: identity, limits, and patience with a broker that does not answer.
 
+mod outward;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use convoke_core::broker::{Broker, Capabilities, PublishDelay, PublishOutcome};
+use convoke_core::broker::{Capabilities, PublishDelay, PublishOutcome};
 use convoke_core::cloudevents::{new_id, rfc3339};
-use convoke_core::{BoxFuture, Error, ErrorKind, Message, Outgoing, PublishSink, Receipt, Topic, names};
+use convoke_core::{BoxFuture, Error, ErrorKind, Message, Outgoing, PublishSink, Receipt, names};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::app::Names;
 use crate::driver::RESERVED;
+pub(crate) use outward::Outward;
 
-/// What the application's messages are given on their way out: what identifies an event, and the name that its topic has in this
-/// deployment.
-pub(crate) struct Outward {
-    app: Box<str>,
-    names: Names,
-}
-
-impl Outward {
-    pub(crate) fn new(app: &str, names: Names) -> Self {
-        Self { app: app.into(), names }
-    }
-
-    /// The names of this deployment.
-    pub(crate) fn names(&self) -> &Names {
-        &self.names
-    }
-
-    /// A topic of the program, as it is named here.
-    pub(crate) fn topic(&self, written: &str) -> Topic {
-        self.names.topic(written)
-    }
-
-    /// The message as it is sent. Verbatim messages, which name their place themselves, stay as they are.
-    pub(crate) fn addressed(&self, outgoing: Outgoing) -> Outgoing {
-        if outgoing.verbatim {
-            return outgoing;
-        }
-        let mut outgoing = identified(outgoing, &self.app);
-        if let Some(topic) = self.names.renamed(outgoing.message.topic()) {
-            outgoing.message = outgoing.message.into_builder().topic(topic.clone()).build();
-        }
-        outgoing
-    }
-}
-
-/// Publishes to one broker, and remembers how much is under way.
+/// Publishes for the application, and remembers how much is under way.
 pub(crate) struct Sink {
-    broker: Arc<dyn Broker>,
     outward: Arc<Outward>,
     /// How long a publish that is refused for now, or not answered, is repeated under the same id.
     within: Duration,
@@ -63,8 +29,8 @@ const REPEAT_MIN: Duration = Duration::from_millis(50);
 const REPEAT_MAX: Duration = Duration::from_secs(2);
 
 impl Sink {
-    pub(crate) fn new(broker: Arc<dyn Broker>, outward: Arc<Outward>, within: Duration) -> Self {
-        Self { broker, outward, within, in_flight: AtomicU64::new(0), idle: Notify::new() }
+    pub(crate) fn new(outward: Arc<Outward>, within: Duration) -> Self {
+        Self { outward, within, in_flight: AtomicU64::new(0), idle: Notify::new() }
     }
 
     /// How many messages are on their way.
@@ -85,27 +51,30 @@ impl Sink {
 
     pub(crate) async fn publish_all(&self, batch: Vec<Outgoing>) -> Vec<Result<Receipt, Error>> {
         let _guard = InFlight::of(self, batch.len());
-        let max = self.broker.capabilities().max_message;
         let mut answers: Vec<Option<Result<Receipt, Error>>> = Vec::with_capacity(batch.len());
         let mut waiting = Vec::with_capacity(batch.len());
         for outgoing in batch {
             let outgoing = self.outward.addressed(outgoing);
-            answers.push(too_large(&outgoing, max).or_else(|| not_offered(&outgoing, self.broker.capabilities())).map(Err));
-            if answers.last().is_some_and(Option::is_none) {
-                waiting.push((answers.len() - 1, outgoing));
+            match self.outward.broker_of(&outgoing).and_then(|broker| self.accepted(broker, &outgoing)) {
+                Ok(broker) => {
+                    waiting.push((answers.len(), broker, outgoing));
+                    answers.push(None);
+                }
+                Err(error) => answers.push(Some(Err(error))),
             }
         }
         let deadline = Instant::now() + self.within;
         let mut pause = REPEAT_MIN;
         while !waiting.is_empty() {
-            let outcomes = self.broker.publish(waiting.iter().map(|(_, outgoing)| outgoing.clone()).collect()).await;
+            let outcomes =
+                self.outward.publish(waiting.iter().map(|(_, broker, outgoing)| (*broker, outgoing.clone())).collect()).await;
             let mut again = Vec::new();
             let mut outcomes = outcomes.into_iter();
-            for (index, outgoing) in waiting {
+            for (index, broker, outgoing) in waiting {
                 let outcome = outcomes.next().unwrap_or_else(|| PublishOutcome::Unknown(no_answer()));
                 match settled(outcome, &outgoing, Instant::now() + pause < deadline) {
                     Some(answer) => answers[index] = Some(answer),
-                    None => again.push((index, outgoing)),
+                    None => again.push((index, broker, outgoing)),
                 }
             }
             waiting = again;
@@ -115,6 +84,15 @@ impl Sink {
             }
         }
         answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(no_answer()))).collect()
+    }
+}
+
+impl Sink {
+    /// The broker, if it takes such a message.
+    fn accepted(&self, broker: usize, outgoing: &Outgoing) -> Result<usize, Error> {
+        let capabilities = self.outward.capabilities(broker);
+        let refused = too_large(outgoing, capabilities.max_message).or_else(|| not_offered(outgoing, capabilities));
+        refused.map_or(Ok(broker), Err)
     }
 }
 
