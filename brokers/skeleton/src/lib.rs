@@ -43,16 +43,12 @@ impl Skeleton {
     #[must_use]
     pub fn connect(world: &Arc<World>) -> Self {
         static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
-        // ANCHOR: capabilities
-        let mut capabilities = Capabilities::minimal("skeleton");
-        capabilities.ordering = Ordering::Partition;
-        capabilities.attempts = AttemptsKept::Exact;
-        capabilities.marks = true;
-        capabilities.durability = Durability::Memory;
-        capabilities.max_message = Some(MAX_MESSAGE);
-        capabilities.header_values = convoke_core::broker::HeaderValues::Binary;
-        // ANCHOR_END: capabilities
-        Self { world: Arc::clone(world), id: CONNECTIONS.fetch_add(1, SeqCst), closed: AtomicBool::new(false), capabilities }
+        Self {
+            world: Arc::clone(world),
+            id: CONNECTIONS.fetch_add(1, SeqCst),
+            closed: AtomicBool::new(false),
+            capabilities: capabilities(),
+        }
     }
 
     fn open(&self) -> Result<(), Error> {
@@ -132,3 +128,16 @@ impl Broker for Skeleton {
     }
 }
 // ANCHOR_END: broker
+
+// ANCHOR: capabilities
+fn capabilities() -> Capabilities {
+    let mut capabilities = Capabilities::minimal("skeleton");
+    capabilities.ordering = Ordering::Partition;
+    capabilities.attempts = AttemptsKept::Exact;
+    capabilities.marks = true;
+    capabilities.durability = Durability::Memory;
+    capabilities.max_message = Some(MAX_MESSAGE);
+    capabilities.header_values = convoke_core::broker::HeaderValues::Binary;
+    capabilities
+}
+// ANCHOR_END: capabilities

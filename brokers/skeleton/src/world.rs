@@ -48,7 +48,7 @@ pub(crate) struct State {
     pub(crate) members: HashMap<u64, Member>,
     pub(crate) last_member: u64,
     /// Where the next message without a key goes.
-    round: usize,
+    round: u32,
     pub(crate) wakes: Vec<Waker>,
 }
 
@@ -76,15 +76,7 @@ impl State {
         let topic = message.topic().clone();
         let partitions = self.topics.get_mut(&topic).ok_or_else(|| no_topic(&topic))?;
         let count = u32::try_from(partitions.len()).unwrap_or(u32::MAX);
-        // ANCHOR: partition
-        let number = message.key().map_or_else(
-            || {
-                self.round += 1;
-                u32::try_from(self.round % partitions.len()).unwrap_or(0)
-            },
-            |key| key.partition(count),
-        );
-        // ANCHOR_END: partition
+        let number = partition_of(&message, count, &mut self.round);
         let log = &mut partitions[number as usize];
         log.push(message);
         let position = Position::Offset(log.len() as u64 - 1);
@@ -128,3 +120,15 @@ impl State {
 fn no_topic(name: &Topic) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no topic `{name}`; create it with `Broker::ensure`, or correct the name"))
 }
+
+// ANCHOR: partition
+fn partition_of(message: &Message, partitions: u32, round: &mut u32) -> u32 {
+    match message.key() {
+        Some(key) => key.partition(partitions),
+        None => {
+            *round = round.wrapping_add(1);
+            *round % partitions
+        }
+    }
+}
+// ANCHOR_END: partition
