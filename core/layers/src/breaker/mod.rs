@@ -29,6 +29,8 @@
 //! A handler's own `timeout` is a failed attempt in any case, that of the message which is let through included: what is cancelled from
 //! outside cannot be excused. For what may hang, put tower's `TimeoutLayer` inside of the breaker, with a shorter time.
 //!
+//! With a [`DedupLayer`](crate::DedupLayer), put it inside of that: a message that was handled before says nothing of what works now.
+//!
 //! # Differences from other breakers
 //! An error that says [`unavailable`](convoke_core::unavailable) pauses the handler without any layer: where the handler can tell that
 //! its database is away, let it say so, and take no breaker. This one is for where it cannot tell. A breaker that was not made for
