@@ -104,11 +104,26 @@ fn code_that_is_shown_from_elsewhere_is_there() {
     }
 }
 
+/// The source of the conformance suite's cases.
+fn cases() -> String {
+    let folder = root().join("../tests/conformance/src/cases");
+    std::fs::read_dir(&folder).unwrap().map(|entry| read(&entry.unwrap().path())).collect()
+}
+
+#[test]
+fn each_promise_names_all_of_its_cases() {
+    let page = read(&root().join("src/promised.md"));
+    let promises: Vec<_> = page.split("\n### D").skip(1).collect();
+    for name in cases().split("async fn d").skip(1).map(|rest| rest.split('(').next().unwrap_or_default()) {
+        let number = name.split('_').next().unwrap_or_default().trim_start_matches('0');
+        let promise = promises.iter().find(|promise| promise.starts_with(&format!("{number} ")));
+        assert!(promise.is_some_and(|promise| promise.contains(&format!("`d{name}`"))), "D{number} does not name `d{name}`");
+    }
+}
+
 #[test]
 fn cases_that_are_named_exist() {
-    let folder = root().join("../tests/conformance/src/cases");
-    let files = std::fs::read_dir(&folder).unwrap().map(|entry| read(&entry.unwrap().path()));
-    let cases: String = files.collect();
+    let cases = cases();
     for page in pages() {
         let text = read(&root().join(page));
         let code = text.split('`').skip(1).step_by(2);
