@@ -118,7 +118,8 @@ pub enum Delay {
         /// The longest delay.
         max: Duration,
     },
-    /// It is published to a place of the group and acknowledged here.
+    /// The runtime publishes it to a place of the group, waits for the confirmation, and acknowledges it here; nothing is asked of the
+    /// adapter but topics that it reads together with the others of the subscription.
     Republish,
     /// It is kept in this process, with its lease extended.
     InPlace,

@@ -181,7 +181,7 @@ pub struct Resume {
     /// Whether the last owner ended without giving the partition back. What it had been given is then suspected of having
     /// killed it, and tried alone.
     pub unclean: bool,
-    /// By watermark only: what the last commit said.
+    /// By watermark only: what the last commit said, as [`Progress::decode`] reads it; nothing, if that does not understand the text.
     pub progress: Progress,
 }
 
@@ -237,6 +237,10 @@ pub trait SubscriptionControl: Send + Sync {
     fn settle(&self, batch: Vec<Settlement>) -> BoxFuture<'static, Vec<Settled>>;
 
     /// Commits by watermark. The answers are as many as the commits, in the same order.
+    ///
+    /// An adapter keeps each position with the text of its progress ([`Progress::encode`]). While it has the partition, that text is
+    /// `open`; when it gives the partition back, it commits the same once more, closed: so the next owner knows whether the last one
+    /// died ([`Resume::unclean`]).
     fn commit(&self, batch: Vec<Commit>) -> BoxFuture<'static, Vec<Settled>>;
 
     /// Says that the drain of a revoked partition is over: everything that will be settled is settled.
