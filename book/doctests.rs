@@ -17,6 +17,7 @@ chapters! {
     getting_started: "src/getting-started.md",
     events: "src/events.md",
     handlers: "src/handlers.md",
+    reading: "src/reading.md",
     errors: "src/errors.md",
     dead_letters: "src/dead-letters.md",
     layers: "src/layers.md",

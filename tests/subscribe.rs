@@ -247,3 +247,42 @@ async fn a_handler_that_is_on_demand_must_exist() {
     let error = App::new("sub").url("memory://sub-demand").only(["done"]).on_demand(["nobody"]).build().await.unwrap_err();
     assert!(error.to_string().contains("no handler is named `nobody`"), "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_of_different_events_goes_to_the_topics_that_each_names() {
+    let (app, _seen) = start("memory://sub-each").await;
+    app.create_topic("rows.i").await.unwrap();
+    let (row, done) = (Row { number: 1 }, Done { number: 2 });
+    let publisher = app.publisher();
+    let each = [
+        publisher.publish(&row).topic("rows.i").key(9_u64).header("kind", "express"),
+        publisher.publish(&row).topic("rows.missing"),
+        publisher.publish(&done),
+    ];
+    let answers = publisher.publish_each(each).await;
+    let kinds: Vec<_> = answers.iter().map(|answer| answer.as_ref().err().map(convoke::Error::kind)).collect();
+    assert_eq!(kinds, [None, Some(ErrorKind::NotFound), None], "each has an answer of its own");
+    let rows = stored(&app, "rows.i");
+    assert_eq!(rows.len(), 1);
+    assert_eq!((rows[0].key().unwrap().to_string(), support::header(&rows[0], "kind")), ("9".to_owned(), Some("express")));
+    assert_eq!(stored(&app, "sub.done").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_scheduled_comes_when_it_is_due_also_after_a_restart() {
+    let broker = MemoryBroker::named("sub-later");
+    let (first, _seen) = start("memory://sub-later").await;
+    let rows = first.subscribe("rows.j", "import").await.unwrap();
+    first.publish(&Row { number: 1 }).topic("rows.j").key(1_u64).delay(Duration::from_secs(600)).await.unwrap();
+    first.publish(&Row { number: 2 }).topic("rows.j").key(1_u64).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(rows.status().await.handled, 1, "what is published later with its key does not wait for it");
+    first.drain().await;
+    let (second, seen) = start("memory://sub-later").await;
+    let rows = second.subscribe("rows.j", "import").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(530)).await;
+    assert_eq!(rows.status().await.handled, 0, "it is not due yet");
+    second.settled().await;
+    assert_eq!(numbers(&seen), [1]);
+    drop(broker);
+}

@@ -124,7 +124,6 @@ impl State {
         if let Some(k) = present {
             return Ok(k);
         }
-        self.check_start(start)?;
         let options = &self.options;
         let log = &mut self.topics[topic];
         let empty = options.unrouted == Unrouted::Drop;
@@ -147,7 +146,10 @@ impl State {
 
     /// Joins a group.
     pub(crate) fn subscribe(&mut self, spec: &SubscribeSpec, connection: u64, now: Moment) -> Result<MemberId, Error> {
-        self.check_start(spec.start)?;
+        // Whoever reads only what comes while it reads needs no place to begin at.
+        if !(spec.broadcast && spec.start == Start::New) {
+            self.check_start(spec.start)?;
+        }
         if spec.topics.is_empty() {
             return Err(Error::new(ErrorKind::Configuration, "a subscription reads at least one topic; name it"));
         }

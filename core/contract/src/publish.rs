@@ -117,10 +117,32 @@ impl Publisher {
     /// # Cancel safety
     /// If the future is dropped, any number of the events may have been published.
     pub async fn publish_all<'a, E: Event>(&self, events: impl IntoIterator<Item = &'a E>) -> Vec<Result<Receipt, Error>> {
+        self.publish_each(events.into_iter().map(|event| self.publish(event))).await
+    }
+
+    /// Publishes together what may be of different events, each with a topic, key, headers or time of its own; the answers are as
+    /// many, in the same order. One that cannot be encoded, or is refused, keeps no other back.
+    ///
+    /// # Delivery
+    /// As [`publish_all`](Self::publish_all).
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, any number of the events may have been published.
+    ///
+    /// # Examples
+    /// ```
+    /// # async fn example<A: convoke_core::Event, B: convoke_core::Event>(publisher: convoke_core::Publisher, paid: A, stock: B) {
+    /// let each = [publisher.publish(&paid).topic("orders.eu"), publisher.publish(&stock).key(7_u64).header("kind", "express")];
+    /// for answer in publisher.publish_each(each).await {
+    ///     println!("{answer:?}");
+    /// }
+    /// # }
+    /// ```
+    pub async fn publish_each<'p>(&self, each: impl IntoIterator<Item = Publish<'p>>) -> Vec<Result<Receipt, Error>> {
         let mut answers = Vec::new();
         let mut batch = Vec::new();
-        for event in events {
-            match self.publish(event).outgoing() {
+        for publish in each {
+            match publish.outgoing() {
                 Ok(outgoing) => {
                     batch.push(outgoing);
                     answers.push(None);

@@ -1,10 +1,12 @@
 //! D15: members share the work, groups each get everything.
 
-use crate::act::on;
+use convoke_core::BoxError;
+
+use crate::act::{Call, on};
 use crate::calls::How;
 use crate::lab::Lab;
 use crate::note::notes;
-use crate::stop::{CaseResult, check};
+use crate::stop::{CaseResult, Stop, check, check_eq};
 
 pub(super) async fn d15_groups_each_get_everything(lab: Lab) -> CaseResult {
     let topic = lab.topic("in");
@@ -58,5 +60,55 @@ pub(super) async fn d15_when_a_member_dies_others_take_over(lab: Lab) -> CaseRes
     lab.calls().each_done(0..200)?;
     let repeats = lab.calls().done().len() - 200;
     check!(repeats <= 4, "{repeats} were done again, and 4 were in flight in the process that died");
+    Ok(())
+}
+
+pub(super) async fn d15_a_broadcast_gives_every_instance_each_message_while_it_runs(lab: Lab) -> CaseResult {
+    if !lab.capabilities().await?.broadcast {
+        return Err(Stop::lacking("the broker cannot give every instance each message"));
+    }
+    let topic = lab.topic("in");
+    let work = || on("work", topic).option(|options| options.broadcast = true);
+    let a = lab.process("a").with(work()).start().await?;
+    let b = lab.process("b").with(work()).start().await?;
+    a.publish(topic, &notes(40, 7)).await?;
+    a.settled().await?;
+    b.settled().await?;
+    b.drain().await?;
+    a.publish(topic, &notes(60, 7)[40..]).await?;
+    let c = lab.process("c").with(work()).start().await?;
+    a.settled().await?;
+    c.settled().await?;
+    lab.calls().of_process("a").each_done_once(0..60)?;
+    lab.calls().of_process("b").each_done_once(0..40)?;
+    check_eq!(lab.calls().of_process("c").len(), 0, "calls of an instance that came after everything");
+    lab.calls().first_starts_in_order()
+}
+
+pub(super) async fn d15_reading_to_a_marked_end_ends_when_everything_before_it_is_settled(lab: Lab) -> CaseResult {
+    if !lab.capabilities().await?.until_end {
+        return Err(Stop::lacking("the broker cannot mark an end"));
+    }
+    let (topic, delay) = (lab.topic("in"), lab.ms(8000));
+    let work = || {
+        on("work", topic).passing().retry(3, delay, delay).does(|call: Call| async move {
+            if call.note.number == 3 && call.attempt == 1 { Err(BoxError::from("it waits for a retry")) } else { Ok(()) }
+        })
+    };
+    let source = lab.process("0").with(work()).start().await?;
+    source.handle().pause("work")?;
+    source.publish(topic, &notes(30, 7)).await?;
+    source.drain().await?;
+    for (run, range) in [("1", 0..30), ("2", 30..40), ("3", 40..40)] {
+        let app = lab.process(run).with(work()).configure(convoke_runtime::App::until_end).start().await?;
+        if run == "1" {
+            app.publish(topic, &notes(40, 7)[30..]).await?;
+        }
+        if tokio::time::timeout(lab.patience(), app.handle().ended()).await.is_err() {
+            return Err(Stop::failed(format!("it does not end: {:?}", app.status("work").await?)));
+        }
+        app.drain().await?;
+        lab.calls().of_process(run).each_done_once(range)?;
+    }
     Ok(())
 }

@@ -106,7 +106,9 @@ cases! {
     "D15" d15_groups:
         d15_groups_each_get_everything
         d15_members_share_the_work_and_joining_and_leaving_loses_nothing
-        d15_when_a_member_dies_others_take_over;
+        d15_when_a_member_dies_others_take_over
+        d15_a_broadcast_gives_every_instance_each_message_while_it_runs
+        d15_reading_to_a_marked_end_ends_when_everything_before_it_is_settled;
     "D16" d16_back_pressure:
         d16_a_flood_with_a_slow_handler_stays_in_the_broker
         d16_bytes_in_flight_are_bounded_too;
