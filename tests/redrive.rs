@@ -41,7 +41,7 @@ async fn bill(order: Order, meta: Meta<'_>, State(world): State<World>) -> Resul
     if world.bank.load(Ordering::Relaxed) {
         return Ok(());
     }
-    if order.number % 2 == 0 { Err("the bank does not answer".into()) } else { Err(permanent("no account").into()) }
+    if order.number.is_multiple_of(2) { Err("the bank does not answer".into()) } else { Err(permanent("no account").into()) }
 }
 
 #[handler(group = "ships")]
