@@ -21,6 +21,7 @@ chapters! {
     errors: "src/errors.md",
     dead_letters: "src/dead-letters.md",
     layers: "src/layers.md",
+    configuration: "src/configuration.md",
     testing: "src/testing.md",
     guises: "src/guises.md",
     measured: "src/measured.md",
