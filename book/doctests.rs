@@ -16,6 +16,7 @@ chapters! {
     introduction: "src/introduction.md",
     getting_started: "src/getting-started.md",
     events: "src/events.md",
+    evolution: "src/evolution.md",
     handlers: "src/handlers.md",
     reading: "src/reading.md",
     errors: "src/errors.md",

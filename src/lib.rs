@@ -43,6 +43,7 @@
 //! | `macros` | yes | `#[event]`, `#[handler]`, `#[convoke::test]` |
 //! | `memory` | yes | the embedded broker, `memory://` |
 //! | `config` | no | configuration files: `App::config_file`, `CONVOKE_CONFIG` |
+//! | `schema` | no | the schemas of payloads in `App::describe` and in lock files, for types that derive `schemars::JsonSchema` |
 //! | `testkit` | yes | `TestApp` and virtual time |
 
 mod brokers;
@@ -78,9 +79,9 @@ pub use convoke_runtime::dead;
 #[cfg(feature = "testkit")]
 pub use convoke_runtime::testkit::{Published, TestApp, TestResult};
 pub use convoke_runtime::{
-    App, AppHandle, AppStatus, BROKER_VARIABLE, BrokerSource, CONFIG_VARIABLE, DEFAULT_URL, DrainReport, End, GROUPS_VARIABLE,
-    HandlerRef, HandlerStatus, Happening, Observer, ReadyApp, RunningSubscription, STALLED, Subscribe, TOPICS_VARIABLE,
-    UnknownEvents, What,
+    App, AppHandle, AppStatus, BROKER_VARIABLE, BrokerSource, CONFIG_VARIABLE, DEFAULT_URL, DESCRIBE_VARIABLE, Description,
+    DrainReport, End, EventDescription, GROUPS_VARIABLE, HandlerDescription, HandlerRef, HandlerStatus, Happening, Observer,
+    ReadyApp, RunningSubscription, STALLED, Subscribe, TOPICS_VARIABLE, UnknownEvents, What,
 };
 
 /// What most programs use: `use convoke::prelude::*;`.

@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::dead;
+use crate::{dead, lock};
 
 /// Looks after applications that are made with convoke.
 #[derive(Debug, Parser)]
@@ -30,6 +30,7 @@ pub(crate) enum Command {
     /// Looks at dead letters, sends them back to the group that gave up on them, or throws them away
     #[command(subcommand, arg_required_else_help = true, disable_help_subcommand = true)]
     Dead(dead::Command),
+    Lock(lock::Lock),
 }
 
 const EXIT_CODES: &str = "\
@@ -38,4 +39,5 @@ Exit codes:
   1  done in part: messages were refused or failed, or somebody else works on the same topic
   2  the command line is wrong, or a confirmation is missing; nothing was done
   3  the broker cannot be reached, does not let us, or cannot do it
-  4  what was named does not exist";
+  4  what was named does not exist
+  5, 6, 7  see `convoke lock --help`";

@@ -18,6 +18,12 @@ pub enum Exit {
     Broker = 3,
     /// What was named does not exist.
     NotFound = 4,
+    /// The lock file is out of date, and nothing is broken.
+    OutOfDate = 5,
+    /// The application is not compatible with its lock file.
+    Incompatible = 6,
+    /// The application does not describe itself.
+    Application = 7,
 }
 
 impl Exit {

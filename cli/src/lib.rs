@@ -6,6 +6,7 @@
 mod args;
 mod dead;
 mod exit;
+mod lock;
 mod text;
 mod world;
 
@@ -53,6 +54,7 @@ where
     };
     let done = match &cli.command {
         args::Command::Dead(command) => dead::run(command, &cli.common, world).await,
+        args::Command::Lock(command) => Ok(lock::run(command, &cli.common, world)),
     };
     done.unwrap_or_else(|error| {
         world.complain(&format!("{error:?}"));

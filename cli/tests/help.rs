@@ -13,7 +13,7 @@ use support::alone;
 async fn help_says_what_it_said() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/help");
     let mut different = Vec::new();
-    for command in ["", "dead", "dead list", "dead show", "dead redrive", "dead purge"] {
+    for command in ["", "dead", "dead list", "dead show", "dead redrive", "dead purge", "lock"] {
         let (exit, out, err) = alone(&format!("{command} --help")).await;
         assert_eq!((exit, err.as_str()), (Exit::Done, ""));
         let file = folder.join(format!("{}.txt", format!("convoke {command}").trim().replace(' ', "-")));

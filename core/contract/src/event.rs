@@ -72,6 +72,8 @@ pub struct EventDef {
     pub broker: Option<&'static str>,
     /// Whether it has a key.
     pub keyed: bool,
+    /// The key as the attribute has it, for people and for comparison.
+    pub key_text: Option<&'static str>,
     /// Whether it is written as a bare payload, without any header of ours.
     pub bare: bool,
     /// What it is read from beside its own name and version.
@@ -86,6 +88,8 @@ pub struct EventDef {
     pub type_name: fn() -> &'static str,
     /// Computes the key from a payload, for bare messages that came without one.
     pub key_of: fn(&Message) -> Result<Option<Key>, DecodeError>,
+    /// The JSON schema of its payload, as one line of JSON without titles and descriptions, if it is known.
+    pub schema: fn() -> Option<String>,
     /// Where it was declared.
     pub location: Location,
 }
@@ -100,6 +104,7 @@ impl EventDef {
             topic,
             broker: None,
             keyed: false,
+            key_text: None,
             bare: false,
             accepts: &[],
             codec: <T::Codec as Codec<T>>::NAME,
@@ -107,6 +112,7 @@ impl EventDef {
             type_id: TypeId::of::<T>,
             type_name: std::any::type_name::<T>,
             key_of: |message| decode::<T>(message).map(|event| event.key()),
+            schema: || None,
             location,
         }
     }
@@ -136,6 +142,21 @@ impl EventDef {
     #[must_use]
     pub const fn keyed(mut self) -> Self {
         self.keyed = true;
+        self
+    }
+
+    /// Says that it has a key, and how that is written.
+    #[must_use]
+    pub const fn keyed_by(mut self, text: &'static str) -> Self {
+        self.keyed = true;
+        self.key_text = Some(text);
+        self
+    }
+
+    /// Says how the schema of its payload is found.
+    #[must_use]
+    pub const fn schema(mut self, schema: fn() -> Option<String>) -> Self {
+        self.schema = schema;
         self
     }
 

@@ -31,6 +31,7 @@ mod position;
 mod publish;
 mod registry;
 mod reply;
+mod schema;
 mod service;
 mod upcast;
 

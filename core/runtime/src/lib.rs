@@ -5,6 +5,7 @@
 mod app;
 #[cfg(feature = "config")]
 mod config;
+mod describe;
 mod driver;
 mod join;
 mod observe;
@@ -26,5 +27,6 @@ pub use app::{
     HandlerStatus, ReadyApp, STALLED, TOPICS_VARIABLE,
 };
 pub use app::{HandlerRef, RunningSubscription, Subscribe};
+pub use describe::{DESCRIBE_VARIABLE, Description, EventDescription, HandlerDescription};
 pub use driver::UnknownEvents;
 pub use observe::{End, Happening, Observer, What};

@@ -18,7 +18,10 @@ pub(crate) fn event(input: &DeriveInput, args: &EventArgs, key: Option<&TokenStr
     let version = version.map(|version| quote!(.version(#version)));
     let bare = bare.then(|| quote!(.bare()));
     let broker = broker.as_ref().map(|broker| quote!(.broker(#broker)));
-    let keyed = key.map(|_| quote!(.keyed()));
+    let keyed = key.zip(args.key.as_ref()).map(|(_, written)| {
+        let text = super::key::text(written);
+        quote!(.keyed_by(#text))
+    });
     let key = args.key.as_ref().zip(key).map(|(written, key)| {
         let to_key = quote_spanned!(written.span()=> __convoke::IntoKey::to_key(&#key));
         let this = super::key::this(written);
@@ -31,12 +34,15 @@ pub(crate) fn event(input: &DeriveInput, args: &EventArgs, key: Option<&TokenStr
     let accepts::Expanded { definition: accepts, method: from_accepted, beside } = accepts::expand(input, args);
     let implementation = quote! {
         #beside
+        #[allow(unused_imports)]
+        use __convoke::NoSchema as _;
         #[automatically_derived]
         #[diagnostic::do_not_recommend]
         impl __convoke::Event for #ident {
             type Codec = #codec;
             const DEF: &'static __convoke::EventDef =
-                &__convoke::EventDef::new::<Self>(#topic, #location) #name #version #keyed #bare #broker #accepts;
+                &__convoke::EventDef::new::<Self>(#topic, #location) #name #version #keyed #bare #broker #accepts
+                    .schema(__convoke::SchemaOf::<#ident>::schema);
             #key
             #from_accepted
         }

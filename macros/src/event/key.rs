@@ -22,6 +22,21 @@ pub(crate) fn key(cx: &Ctxt, input: &DeriveInput, written: &Expr) -> Option<Toke
     }
 }
 
+/// The key as it was written, in one spelling: `customer_id`, `(tenant, customer_id)`, `self.0.net`.
+pub(crate) fn text(written: &Expr) -> String {
+    let tokens = written.to_token_stream().to_string();
+    let mut text = String::new();
+    for word in tokens.split_whitespace() {
+        let in_word = |c: char| c.is_alphanumeric() || c == '_';
+        if text.ends_with(',') || (text.ends_with(in_word) && word.starts_with(in_word)) {
+            text.push(' ');
+        }
+        text.push_str(word);
+    }
+    let field = text.strip_prefix("self.").filter(|field| syn::parse_str::<Ident>(field).is_ok());
+    field.map_or_else(|| text.clone(), str::to_owned)
+}
+
 /// The type whose key it is.
 struct Owner<'a> {
     cx: &'a Ctxt,

@@ -3,6 +3,7 @@
 use convoke_core::{Error, ErrorKind, HandlerDef};
 
 use super::bind::ReadyApp;
+use super::brokers::Brokers;
 #[cfg(feature = "testkit")]
 use super::brokers::Named;
 use super::deploy::{Deployment, Names};
@@ -10,49 +11,36 @@ use super::plan::{self, Given, Plan, PlannedSubscription, Problems};
 use super::{App, AppHandle, Scope, table};
 use crate::words;
 
+/// What is known of an application before its broker is.
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    pub(super) names: Names,
+    pub(super) deployment: Deployment,
+    pub(super) brokers: Brokers,
+    /// The handlers that take part.
+    pub(super) handlers: Vec<&'static HandlerDef>,
+}
+
 impl App {
     /// Checks the whole application and opens its brokers, without starting anything.
+    ///
+    /// If the variable `CONVOKE_DESCRIBE` is `json`, it describes the application on standard output instead, before any broker is
+    /// opened, and ends the process: with success, unless something is wrong with the application.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] with everything that is wrong, at once, each with its place and how to mend it; or what
     /// the broker says.
     pub async fn build(mut self) -> Result<ReadyApp, Error> {
+        self.tell_if_asked()?;
         let mut problems = Problems::new();
-        problems.extend(self.not_yet.iter().map(|slot| (*slot).to_owned()));
-        let deployment = self.deployed(&mut problems);
-        let names = Names::new(&self.name, &self.registry, &deployment, &mut problems);
-        let handlers = self.chosen(&mut problems);
-        if self.only.is_some() {
-            // Events of handlers that do not take part are not looked at either.
-            let used: Vec<_> =
-                handlers.iter().flat_map(|handler| [handler.signature().inputs, handler.signature().outputs].concat()).collect();
-            self.registry.events.retain(|event| used.iter().any(|other| (other.type_id)() == (event.type_id)()));
-        }
-        let brokers = self.brokers(&handlers, &deployment, &mut problems);
-        let given = Given {
-            brokers: &brokers.names(),
-            app: &self.name,
-            registry: &self.registry,
-            handlers: &handlers,
-            state: &self.state,
-            starts: &self.starts,
-            deployment: &deployment,
-            names: &names,
-            at_run_time: None,
-        };
-        let mut plan = plan::plan(given, &mut problems);
-        plan.subscriptions.iter_mut().for_each(|subscription| subscription.until_end = self.until_end);
-        self.check_layers(&plan, &mut problems);
+        let Planned { mut plan, names, deployment, brokers, .. } = self.planned(&mut problems);
         let opened = brokers.open(&self.name, &self.registry.brokers).await;
         let capabilities: Vec<_> = opened.iter().map(|one| one.as_ref().ok().map(|one| one.broker.capabilities())).collect();
         plan::check_capabilities(&plan, &capabilities, &mut problems);
         let failed = opened.iter().filter(|one| one.is_err()).count();
         if !problems.is_empty() || failed > 1 {
             problems.extend(opened.iter().filter_map(|one| one.as_ref().err().map(ToString::to_string)));
-            return Err(Error::new(
-                ErrorKind::Configuration,
-                told(&format!("the application `{}` cannot start", self.name), &problems),
-            ));
+            self.refuse(&problems)?;
         }
         let brokers = opened.into_iter().collect::<Result<Vec<_>, _>>()?;
         let tiers = |one: &mut PlannedSubscription| one.make_tiers(brokers[one.broker].broker.capabilities());
@@ -66,6 +54,45 @@ impl App {
             tracing::warn!(app = self.name, "{warning}");
         }
         Ok(ReadyApp { table: table::table(&self.name, &brokers, &plan), app: self, plan, brokers, names, deployment })
+    }
+
+    /// Everything that is found out without a broker.
+    pub(super) fn planned(&mut self, problems: &mut Problems) -> Planned {
+        problems.extend(self.not_yet.iter().map(|slot| (*slot).to_owned()));
+        let deployment = self.deployed(problems);
+        let names = Names::new(&self.name, &self.registry, &deployment, problems);
+        let handlers = self.chosen(problems);
+        if self.only.is_some() {
+            // Events of handlers that do not take part are not looked at either.
+            let used: Vec<_> =
+                handlers.iter().flat_map(|handler| [handler.signature().inputs, handler.signature().outputs].concat()).collect();
+            self.registry.events.retain(|event| used.iter().any(|other| (other.type_id)() == (event.type_id)()));
+        }
+        let brokers = self.brokers(&handlers, &deployment, problems);
+        let given = Given {
+            brokers: &brokers.names(),
+            app: &self.name,
+            registry: &self.registry,
+            handlers: &handlers,
+            state: &self.state,
+            starts: &self.starts,
+            deployment: &deployment,
+            names: &names,
+            at_run_time: None,
+        };
+        let mut plan = plan::plan(given, problems);
+        plan.subscriptions.iter_mut().for_each(|subscription| subscription.until_end = self.until_end);
+        self.check_layers(&plan, problems);
+        Planned { plan, names, deployment, brokers, handlers }
+    }
+
+    /// # Errors
+    /// [`ErrorKind::Configuration`] with all of these problems, if there are any.
+    pub(super) fn refuse(&self, problems: &Problems) -> Result<(), Error> {
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Configuration, told(&format!("the application `{}` cannot start", self.name), problems)))
     }
 
     /// What the deployment says, which counts more than what the program says of its bounds.

@@ -6,6 +6,7 @@ mod bound;
 mod brokers;
 mod build;
 mod deploy;
+mod describe;
 mod handle;
 pub(crate) mod open;
 mod plan;
