@@ -62,8 +62,8 @@ pub use convoke_core::{
     EventDef, FromDelivery, HandlerContext, HandlerDef, HandlerError, HandlerOptions, HeaderMatch, HeaderName, Headers, Holder,
     Incoming, IntoKey, IntoOutgoing, IntoReply, Key, Location, Message, MessageBuilder, Meta, OnRetry, Order, Outcome, Outgoing,
     PartId, Position, Publish, PublishSink, Publisher, Raw, Receipt, Recognised, Registry, Rejected, Rejection, Reply,
-    RetryOptions, Signature, StartAt, State, StateMap, Topic, TypeInfo, Verdict, Word, after, broker, class_of, cloudevents,
-    decode, decode_older, encode, essence, handler_fn, names, permanent, transient, unavailable,
+    RetryOptions, Signature, StartAt, State, StateMap, Topic, TopicPattern, TypeInfo, Verdict, Word, after, broker, class_of,
+    cloudevents, decode, decode_older, encode, essence, handler_fn, names, permanent, transient, unavailable,
 };
 #[doc(inline)]
 pub use convoke_layers as layers;

@@ -158,8 +158,10 @@ async fn everything_that_is_wrong_is_reported_at_once_with_its_place() {
 #[tokio::test]
 async fn what_does_not_work_yet_is_refused_and_never_ignored() {
     let cases: [(&str, Set); 4] = [
-        ("`build.{region}`; topics with a parameter", |options| options.topics = &["build.{region}"]),
-        ("`build.*`; topics with a parameter and patterns", |options| options.topics = &["build.*"]),
+        ("`build.eu-{region}`, which is neither the name of a topic nor a pattern", |options| {
+            options.topics = &["build.eu-{region}"]
+        }),
+        ("`build.>`, which is neither the name", |options| options.topics = &["build.>"]),
         ("`transaction`", |options| options.transaction = true),
         ("hold a key for up to 3600s", |options| options.retry = options.retry.backoff(ms(1), Duration::from_secs(3600))),
     ];
@@ -241,6 +243,16 @@ async fn a_handler_of_several_topics_shares_each_with_its_group_or_is_refused() 
     let problems = report(clash.only(["wide", "narrow"])).await;
     assert_eq!(problems.len(), 1, "{problems:#?}");
     says(&problems, &["`wide` (by_hand.rs:1)", "`narrow` (by_hand.rs:1)", "the same events of `build.us` in the group `shared`"]);
+}
+
+#[tokio::test]
+async fn a_broker_that_cannot_read_by_a_pattern_refuses_topics_with_parameters() {
+    let wide = || by_hand("wide", asks, |options| options.topics = &["build.{region}", "build.other"]);
+    assert!(app().register(wide()).only(["wide"]).build().await.is_ok());
+    let problems = report(app().register(wide()).only(["wide"]).url("memory://?patterns=no")).await;
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    let parts = ["`wide` (by_hand.rs:1) reads `build.{region}`, but memory cannot read by a pattern", "`topics(\"…\", \"…\")`"];
+    says(&problems, &parts);
 }
 
 #[tokio::test]

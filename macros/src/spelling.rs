@@ -41,6 +41,22 @@ pub(crate) fn problem(name: &str, extra: Extra) -> Option<String> {
             _ => return Some(foreign(name, c)),
         };
     }
+    open_parts(name)
+}
+
+/// What is open is a whole part between dots, and has a name of its own.
+fn open_parts(name: &str) -> Option<String> {
+    let mut seen = Vec::new();
+    for part in name.split('.').filter(|part| part.contains(['{', '*'])) {
+        let whole = part == "*" || (part.starts_with('{') && part.find('}') == Some(part.len() - 1));
+        if !whole {
+            return Some(format!("has `{part}`: what is open is a whole part between dots, as in `orders.{{region}}`"));
+        }
+        if seen.contains(&part) {
+            return Some(format!("has the parameter `{part}` twice"));
+        }
+        seen.push(part);
+    }
     None
 }
 
@@ -68,6 +84,9 @@ mod tests {
         for bad in ["", "a b", "a\n", "a/b", "é", ".", "..", "orders.{", "orders.{}", "orders.{1}", "a}", "orders.*"] {
             assert!(problem(bad, Extra::Parameter).is_some(), "{bad:?}");
         }
+        for bad in ["a{b}", "{a}{b}", "{a}.{a}"] {
+            assert!(problem(bad, Extra::Parameter).is_some(), "{bad:?}");
+        }
         assert!(problem(&"a".repeat(249), Extra::Nothing).is_none());
         assert!(problem(&"a".repeat(250), Extra::Nothing).is_some());
     }
@@ -76,5 +95,6 @@ mod tests {
     fn only_patterns_end_in_a_star() {
         assert_eq!(problem("orders.*", Extra::Pattern), None);
         assert!(problem("orders.*.x", Extra::Pattern).is_some());
+        assert!(problem("orders*", Extra::Pattern).is_some());
     }
 }

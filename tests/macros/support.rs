@@ -73,6 +73,7 @@ impl World {
         Arc::new(HandlerContext {
             handler: def.name.into(),
             group: def.options.group.unwrap_or("default").into(),
+            patterns: Box::default(),
             app: "tests".into(),
             state: Arc::new(self.state),
             publisher: Publisher::new(self.outbox),

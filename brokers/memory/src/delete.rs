@@ -32,7 +32,7 @@ impl State {
             let Some(group) = place else { continue };
             group.topics[k].topic = NONE;
             group.topics[k].parts.clear();
-            if group.topics.iter().all(|topic| topic.topic == NONE) {
+            if group.patterns.is_empty() && group.topics.iter().all(|topic| topic.topic == NONE) {
                 *place = None;
             }
         }
@@ -41,7 +41,7 @@ impl State {
     }
 
     /// The place for a new topic.
-    pub(crate) fn put_topic(&mut self, name: &Topic, log: TopicLog) {
+    pub(crate) fn put_topic(&mut self, name: &Topic, log: TopicLog) -> usize {
         let t = match self.free_topics.pop() {
             Some(t) => {
                 self.topics[t] = log;
@@ -53,6 +53,7 @@ impl State {
             }
         };
         self.names.insert(name.clone(), t);
+        t
     }
 }
 

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use convoke_core::broker::SubscriptionEvent;
-use convoke_core::{Epoch, PartId};
+use convoke_core::{Epoch, PartId, TopicPattern};
 
 use crate::clock::{self, Moment, NEVER};
 use crate::cursor::{Credit, Cursor};
@@ -22,6 +22,8 @@ pub(crate) struct Group {
     /// Whether it is of one subscription and ends with it.
     pub(crate) broadcast: bool,
     pub(crate) topics: Vec<GroupTopic>,
+    /// What else it reads as soon as it is there.
+    pub(crate) patterns: Vec<TopicPattern>,
     /// In the order in which they joined.
     pub(crate) members: Vec<MemberId>,
     /// When the first revocation's time is over.
@@ -87,7 +89,17 @@ impl GroupPart {
 
 impl Group {
     pub(crate) fn new(name: String, broadcast: bool) -> Self {
-        Self { name, broadcast, topics: Vec::new(), members: Vec::new(), deadline: NEVER, settle_lost: 0, repeat: 0, ending: 0 }
+        Self {
+            name,
+            broadcast,
+            topics: Vec::new(),
+            patterns: Vec::new(),
+            members: Vec::new(),
+            deadline: NEVER,
+            settle_lost: 0,
+            repeat: 0,
+            ending: 0,
+        }
     }
 
     pub(crate) fn topic_index(&self, topic: usize) -> Option<usize> {
@@ -124,7 +136,7 @@ impl State {
     }
 
     /// Computes anew who is to have what of these topics, whose readers have changed, and begins to hand over.
-    fn rebalance(&mut self, g: usize, changed: &[usize], now: Moment) {
+    pub(crate) fn rebalance(&mut self, g: usize, changed: &[usize], now: Moment) {
         let concerned = self.concerned(g, changed);
         let Some(group) = self.groups.get_mut(g).and_then(Option::as_mut) else { return };
         // Topics that the same members read are shared as one, so that equal numbers go to the same member.
@@ -188,17 +200,6 @@ impl State {
         if woken {
             // The owners are told, and whoever waits keeps an eye on the deadline.
             self.wake_group(g);
-        }
-    }
-
-    /// With eager rebalances: if anything is to change hands, everybody gives everything back first.
-    fn take_everything(&mut self, g: usize, within: std::time::Duration, now: Moment) {
-        let parts = self.all_parts(g);
-        let moves = |part: &GroupPart| part.target.is_some() && part.owner.as_ref().map(|owner| owner.member) != part.target;
-        if parts.iter().any(|(k, p)| self.part(g, *k, *p).is_some_and(|part| moves(part))) {
-            for (k, p) in parts {
-                self.revoke(g, k, p, within, now);
-            }
         }
     }
 

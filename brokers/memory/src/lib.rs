@@ -31,6 +31,7 @@
 //!   `close`; not after a cut, a revocation or an owner that took too long, because this broker knows that their process lives.
 //! - [`Start::At`](convoke_core::broker::Start::At) an offset that is not there yet begins when it is; one that is not there any
 //!   more is reported as `Gap`.
+//! - A [pattern](convoke_core::TopicPattern) reads a topic that appears later from its beginning, wherever the group began.
 //! - [`until_end`](convoke_core::broker::SubscribeSpec::until_end): the marks are the ends of the logs when the subscription
 //!   joins, and stay through cuts; nothing beyond them is handed to it, also if another member had it in hand before.
 //!
@@ -53,11 +54,13 @@ mod broker;
 mod clock;
 mod cursor;
 mod delete;
+mod eager;
 mod faults;
 mod group;
 mod log;
 mod member;
 mod options;
+mod pattern;
 mod position;
 mod publish;
 mod share;

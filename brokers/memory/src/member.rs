@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::task::Waker;
 
 use convoke_core::broker::{AttemptsKept, Commit, Deliveries, HeaderValues, Settle, Settled, Settlement, SubscriptionEvent};
-use convoke_core::{Epoch, Error, ErrorKind, PartId};
+use convoke_core::{Epoch, Error, ErrorKind, PartId, TopicPattern};
 
 use crate::clock::{Moment, NEVER};
 use crate::cursor::{Handing, Refused};
@@ -20,6 +20,8 @@ pub(crate) struct Member {
     pub(crate) group: usize,
     /// The topics that it reads, as indices of the group.
     pub(crate) topics: Vec<usize>,
+    /// What else it reads as soon as it is there.
+    pub(crate) patterns: Vec<TopicPattern>,
     /// What each `PartId` means: an index of the group's topics, and the partition's number.
     pub(crate) parts: Vec<(usize, usize)>,
     /// What is to be told before any delivery.
@@ -45,7 +47,18 @@ pub(crate) enum Step {
 
 impl Member {
     pub(crate) fn new(connection: u64, group: usize, topics: Vec<usize>, marks: Option<Vec<Vec<u64>>>) -> Self {
-        Self { connection, group, topics, parts: Vec::new(), queue: VecDeque::new(), waker: None, marks, ended: false, turn: 0 }
+        Self {
+            connection,
+            group,
+            topics,
+            patterns: Vec::new(),
+            parts: Vec::new(),
+            queue: VecDeque::new(),
+            waker: None,
+            marks,
+            ended: false,
+            turn: 0,
+        }
     }
 
     /// The number under which the subscription knows a partition; the next one if it never had it.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use convoke_core::broker::{EnsureMode, EnsureReport, Lag, Start, SubscribeSpec, SubscriptionEvent, Topology};
-use convoke_core::{Error, ErrorKind, Topic};
+use convoke_core::{Error, ErrorKind, Topic, TopicPattern};
 
 use crate::clock::{self, Moment};
 use crate::group::{Group, GroupPart, GroupTopic};
@@ -26,7 +26,7 @@ impl State {
         let mut report = EnsureReport::default();
         for spec in &topology.topics {
             if !self.names.contains_key(&spec.name) {
-                self.create_topic(&spec.name, spec.partitions.unwrap_or(self.options.partitions));
+                self.create_topic(&spec.name, spec.partitions.unwrap_or(self.options.partitions))?;
                 report.created.push(spec.name.as_str().to_owned());
             }
             let topic = self.topic(&spec.name)?;
@@ -34,8 +34,8 @@ impl State {
         }
         for spec in &topology.groups {
             for name in &spec.topics {
-                if !self.names.contains_key(name) {
-                    self.create_topic(name, self.options.partitions);
+                if !self.names.contains_key(name) && TopicPattern::new(name.as_str()).is_none() {
+                    self.create_topic(name, self.options.partitions)?;
                     report.created.push(name.as_str().to_owned());
                 }
             }
@@ -44,8 +44,7 @@ impl State {
                 report.created.push(spec.name.clone());
             }
             for name in &spec.topics {
-                let topic = self.topic(name)?;
-                self.read(g, topic, spec.start)?;
+                self.read_named(g, name, spec.start)?;
             }
         }
         Ok(report)
@@ -83,8 +82,13 @@ impl State {
             self.check_start(spec.start)?;
             let group = self.groups.iter().flatten().find(|group| group.name == spec.name && !group.broadcast);
             for name in &spec.topics {
-                let reads =
-                    self.names.get(name).is_some_and(|topic| group.is_some_and(|group| group.topic_index(*topic).is_some()));
+                self.check_pattern(name)?;
+                let reads = match TopicPattern::new(name.as_str()) {
+                    Some(pattern) => group.is_some_and(|group| group.patterns.contains(&pattern)),
+                    None => {
+                        self.names.get(name).is_some_and(|topic| group.is_some_and(|group| group.topic_index(*topic).is_some()))
+                    }
+                };
                 if !reads {
                     missing.push(format!("group `{}` on topic `{name}`", spec.name));
                 }
@@ -93,8 +97,9 @@ impl State {
         Ok(missing)
     }
 
-    fn create_topic(&mut self, name: &Topic, partitions: u32) {
-        self.put_topic(name, TopicLog::new(name.clone(), partitions));
+    fn create_topic(&mut self, name: &Topic, partitions: u32) -> Result<(), Error> {
+        let topic = self.put_topic(name, TopicLog::new(name.clone(), partitions));
+        self.appeared(topic)
     }
 
     /// The group of this name, and whether it is new. A broadcast group is always new.
@@ -119,7 +124,7 @@ impl State {
     }
 
     /// Has a group read a topic, from `start` if it did not. Says the topic's index within the group.
-    fn read(&mut self, g: usize, topic: usize, start: Start) -> Result<usize, Error> {
+    pub(crate) fn read(&mut self, g: usize, topic: usize, start: Start) -> Result<usize, Error> {
         let present = self.groups.get(g).and_then(Option::as_ref).and_then(|group| group.topic_index(topic));
         if let Some(k) = present {
             return Ok(k);
@@ -155,17 +160,23 @@ impl State {
         }
         let mut topics = Vec::with_capacity(spec.topics.len());
         for name in &spec.topics {
-            let topic = self.topic(name)?;
-            if !topics.contains(&topic) {
-                topics.push(topic);
+            self.check_pattern(name)?;
+            for topic in self.named(name)? {
+                if !topics.contains(&topic) {
+                    topics.push(topic);
+                }
             }
         }
         let (g, _) = self.group(&spec.group, spec.broadcast);
         let ends = |log: &TopicLog| log.parts.iter().map(crate::log::Log::end).collect();
         let marks = spec.until_end.then(|| topics.iter().map(|topic| ends(&self.topics[*topic])).collect());
         let topics = topics.into_iter().map(|topic| self.read(g, topic, spec.start)).collect::<Result<Vec<_>, _>>()?;
+        for name in &spec.topics {
+            self.read_named(g, name, spec.start)?;
+        }
         let id = self.new_id();
         let mut member = Member::new(connection, g, topics, marks);
+        member.patterns = spec.topics.iter().filter_map(|name| TopicPattern::new(name.as_str())).collect();
         if self.cut.is_some() {
             member.queue.push_back(SubscriptionEvent::Interrupted(cut_off()));
         }
@@ -181,10 +192,14 @@ impl State {
         let groups = self.groups_named(group)?;
         let (mut backlog, mut unsettled, mut delayed) = (0, 0, 0);
         let mut oldest: Option<Moment> = None;
+        let mut named = Vec::new();
         for name in topics {
-            let topic = self.topic(name)?;
+            let open = TopicPattern::new(name.as_str()).is_some();
+            named.extend(self.named(name)?.into_iter().map(|topic| (name, topic, open)));
+        }
+        for (name, topic, open) in named {
             let log = &self.topics[topic];
-            let mut read = false;
+            let mut read = open;
             for g in &groups {
                 let Some(group) = self.groups[*g].as_mut() else { continue };
                 let Some(k) = group.topic_index(topic) else { continue };

@@ -6,6 +6,7 @@ pub use crate::argument::{Argument, MadeArgument, OtherArgument, RefusedArgument
 pub use crate::codec::NoCodec;
 #[cfg(not(all(feature = "json", feature = "msgpack", feature = "cbor", feature = "protobuf")))]
 pub use crate::codec::off::*;
+pub use crate::pattern::fill;
 pub use crate::reply::RefusedReply;
 pub use crate::schema::{NoSchema, SchemaOf};
 pub use crate::upcast::{DecodeBy, Function, Newer, RefusedBy, Way, WayByNext};

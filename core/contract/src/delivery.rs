@@ -10,6 +10,7 @@ use crate::broker::Token;
 use crate::claim::Claims;
 use crate::message::Message;
 use crate::outcome::DeadReason;
+use crate::pattern::TopicPattern;
 use crate::position::Position;
 use crate::publish::Publisher;
 
@@ -110,6 +111,8 @@ pub struct HandlerContext {
     pub group: Box<str>,
     /// The application's name.
     pub app: Box<str>,
+    /// The topics with parameters of what it handles.
+    pub patterns: Box<[TopicPattern]>,
     /// The application's state.
     pub state: Arc<StateMap>,
     /// Publishes to the handler's broker.

@@ -33,6 +33,8 @@ pub enum ErrorKind {
     Unauthorized,
     /// A topic, stream, exchange or group does not exist.
     NotFound,
+    /// A parameter's value cannot be a part of a topic's name.
+    InvalidTopic,
     /// A payload cannot be encoded or decoded.
     Codec,
     /// A message is larger than the broker takes.

@@ -6,10 +6,11 @@ use std::fmt;
 use bytes::{Bytes, BytesMut};
 
 use crate::codec::Codec;
-use crate::error::BoxError;
+use crate::error::{BoxError, Error};
 use crate::key::Key;
-use crate::message::{Message, MessageBuilder};
+use crate::message::{Message, MessageBuilder, Topic};
 use crate::names;
+use crate::pattern::fill;
 use crate::registry::Location;
 use crate::upcast::Accepted;
 
@@ -48,6 +49,15 @@ pub trait Event: Sized + Send + Sync + 'static {
         None
     }
 
+    /// The topic that it is published to: that of its definition, with the parameters filled in.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidTopic`](crate::ErrorKind::InvalidTopic) if a parameter's value cannot be a part of a topic's name, or is not known.
+    fn destination(&self) -> Result<Topic, Error> {
+        // Known when it is compiled.
+        if Self::DEF.open { fill(Self::DEF.topic, &[]) } else { Ok(Self::DEF.topic.into()) }
+    }
+
     /// Reads a message of an older version, or under an older name: the one at `index` of [`EventDef::accepts`]. By hand it is
     /// written with [`decode_older`](crate::decode_older).
     ///
@@ -70,6 +80,8 @@ pub struct EventDef {
     pub topic: &'static str,
     /// The broker that its topic is on, where the application has several; `None` is the first.
     pub broker: Option<&'static str>,
+    /// Whether its topic has parameters, as in `orders.{region}`, which [`Event::destination`] fills in.
+    pub open: bool,
     /// Whether it has a key.
     pub keyed: bool,
     /// The key as the attribute has it, for people and for comparison.
@@ -103,6 +115,7 @@ impl EventDef {
             version: 1,
             topic,
             broker: None,
+            open: has_parameters(topic),
             keyed: false,
             key_text: None,
             bare: false,
@@ -212,6 +225,17 @@ impl EventDef {
     }
 }
 
+const fn has_parameters(topic: &str) -> bool {
+    let (bytes, mut i) = (topic.as_bytes(), 0);
+    while i < bytes.len() {
+        if bytes[i] == b'{' {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}
+
 impl fmt::Debug for EventDef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EventDef")
@@ -319,11 +343,11 @@ pub(crate) fn read<C: Codec<V>, V>(message: &Message, name: &str) -> Result<V, D
 /// added by whoever publishes.
 ///
 /// # Errors
-/// If the event has no representation in its codec's format.
+/// If the event has no representation in its codec's format, or a parameter of its topic no place in a topic's name.
 pub fn encode<T: Event>(event: &T) -> Result<MessageBuilder, BoxError> {
     let mut payload = BytesMut::new();
     <T::Codec as Codec<T>>::encode(event, &mut payload)?;
-    let mut message = Message::builder(T::DEF.topic).maybe_key(event.key()).payload(payload.freeze());
+    let mut message = Message::builder(event.destination()?).maybe_key(event.key()).payload(payload.freeze());
     if !T::DEF.bare {
         let headers = message.headers_mut();
         headers.append(names::TYPE, T::DEF.type_name_on_wire());

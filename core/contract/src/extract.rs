@@ -142,6 +142,14 @@ impl<'d> Meta<'d> {
         self.message().topic()
     }
 
+    /// A parameter of the topic: where the event's topic, or what the handler reads, is `orders.{region}`, the region of
+    /// `orders.eu` is `eu`.
+    #[must_use]
+    pub fn topic_param(&self, name: &str) -> Option<&'d str> {
+        let topic = self.topic().as_str();
+        self.delivery.context().patterns.iter().find_map(|pattern| pattern.parameter(topic, name))
+    }
+
     /// The key, if it has one.
     #[must_use]
     pub fn key(&self) -> Option<&'d Key> {

@@ -78,7 +78,7 @@ pub struct HandlerOptions {
     pub dead_letter: Option<&'static str>,
     /// For handlers of `Batch<T>`: how much is collected for how long.
     pub batch: Option<BatchOptions>,
-    /// The topics to read in place of the event's own. They may have a parameter (`orders.{region}`) or end in `*`.
+    /// The topics to read in place of the event's own, or patterns of them ([`TopicPattern`](crate::TopicPattern)).
     pub topics: &'static [&'static str],
     /// Takes only messages with this header and value.
     pub matches: Option<HeaderMatch>,

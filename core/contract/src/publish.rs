@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use crate::broker::Durability;
-use crate::error::{Error, ErrorKind};
+use crate::error::{BoxError, Error, ErrorKind};
 use crate::event::{self, Event};
 use crate::headers::HeaderName;
 use crate::key::IntoKey;
@@ -95,8 +95,11 @@ impl Publisher {
 
     /// Publishes an event. Nothing happens until the answer is awaited.
     pub fn publish<E: Event>(&self, event: &E) -> Publish<'_> {
-        let encoded = event::encode(event).map_err(|source| {
-            Error::new(ErrorKind::Codec, format!("`{}` cannot be written as {}", E::DEF.name, E::DEF.codec)).with_source(source)
+        let encoded = event::encode(event).map_err(|source| match source.downcast::<Error>() {
+            // The topic's name is at fault, and says so itself.
+            Ok(error) if error.kind() == ErrorKind::InvalidTopic => *error,
+            Ok(error) => cannot_be_written::<E>(error),
+            Err(source) => cannot_be_written::<E>(source),
         });
         Publish { publisher: self, message: encoded, options: PublishOptions::default() }
     }
@@ -154,6 +157,10 @@ impl Publisher {
         let missing = || Err(Error::new(ErrorKind::Internal, "the broker's adapter answered fewer messages than it was given"));
         answers.into_iter().map(|answer| answer.unwrap_or_else(|| confirmed.next().unwrap_or_else(missing))).collect()
     }
+}
+
+fn cannot_be_written<E: Event>(source: impl Into<BoxError>) -> Error {
+    Error::new(ErrorKind::Codec, format!("`{}` cannot be written as {}", E::DEF.name, E::DEF.codec)).with_source(source)
 }
 
 impl fmt::Debug for Publisher {

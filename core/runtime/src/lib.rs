@@ -9,6 +9,7 @@ mod describe;
 mod driver;
 mod join;
 mod observe;
+mod on_demand;
 mod publisher;
 mod redrive;
 #[cfg(feature = "testkit")]

@@ -9,7 +9,12 @@ use super::accepts;
 use super::parse::{Codec, EventArgs};
 use crate::emit;
 
-pub(crate) fn event(input: &DeriveInput, args: &EventArgs, key: Option<&TokenStream>) -> TokenStream {
+pub(crate) fn event(
+    input: &DeriveInput,
+    args: &EventArgs,
+    key: Option<&TokenStream>,
+    destination: Option<&TokenStream>,
+) -> TokenStream {
     let EventArgs { topic, name, version, bare, broker, krate, .. } = args;
     let ident = &input.ident;
     let codec = codec(input, args);
@@ -44,6 +49,7 @@ pub(crate) fn event(input: &DeriveInput, args: &EventArgs, key: Option<&TokenStr
                 &__convoke::EventDef::new::<Self>(#topic, #location) #name #version #keyed #bare #broker #accepts
                     .schema(__convoke::SchemaOf::<#ident>::schema);
             #key
+            #destination
             #from_accepted
         }
         __convoke::inventory::submit! {

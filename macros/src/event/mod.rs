@@ -4,6 +4,7 @@ mod accepts;
 mod expand;
 mod key;
 mod parse;
+mod topic;
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -28,8 +29,9 @@ fn generate(args: TokenStream, item: &TokenStream) -> TokenStream {
     accepts::check(&cx, &args);
     check_item(&cx, &input);
     let key = args.key.as_ref().and_then(|key| key::key(&cx, &input, key));
+    let destination = topic::destination(&cx, &input, &args);
     match cx.finish() {
-        Ok(()) => expand::event(&input, &args, key.as_ref()),
+        Ok(()) => expand::event(&input, &args, key.as_ref(), destination.as_ref()),
         Err(error) => {
             let error = error.into_compile_error();
             let fallback = expand::fallback(&input, &args);

@@ -139,6 +139,8 @@ pub struct Options {
     pub unrouted: Unrouted,
     /// `starts`: whether a group can begin elsewhere than at the earliest message: `yes` (default) or `no`.
     pub starts: bool,
+    /// `patterns`: whether topics can be read by a pattern: `yes` (default) or `no`.
+    pub patterns: bool,
 }
 
 /// The longest delay of a message that is given back.
@@ -170,6 +172,7 @@ impl Default for Options {
             headers: HeaderValues::Binary,
             unrouted: Unrouted::Keep,
             starts: true,
+            patterns: true,
         }
     }
 }
@@ -190,7 +193,7 @@ impl Options {
         partitions: u32, retention: u64, retention_bytes: u64, history: u64, full: Full, max_message: usize, lease: Duration,
         revoke: Duration, settle: SettleBy, delay: Delay, schedule: bool, attempts: AttemptsKept, marks: bool, progress: usize,
         leases: Leases, credit: Credit, ordering: Ordering, rebalance: Rebalance, positions: Positions, headers: HeaderValues,
-        unrouted: Unrouted, starts: bool
+        unrouted: Unrouted, starts: bool, patterns: bool
     );
 
     /// The options of another broker, over those that are set so far: what is set after this changes the guise.
@@ -242,6 +245,7 @@ impl Options {
         capabilities.start_positions = self.starts;
         capabilities.broadcast = true;
         capabilities.until_end = true;
+        capabilities.patterns = self.patterns;
         capabilities.drops_unrouted = self.unrouted == Unrouted::Drop;
         capabilities
     }

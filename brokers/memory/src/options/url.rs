@@ -79,11 +79,12 @@ impl Options {
             "headers" => self.headers = word(name, value, &[("binary", HeaderValues::Binary), ("text", HeaderValues::Text)])?,
             "unrouted" => self.unrouted = word(name, value, &[("keep", Unrouted::Keep), ("drop", Unrouted::Drop)])?,
             "starts" => self.starts = word(name, value, &YES)?,
+            "patterns" => self.patterns = word(name, value, &YES)?,
             _ => {
                 return Err(invalid(format!(
                     "the memory broker has no option `{name}`: it has partitions, retention, retention_bytes, history, full, \
                      max_message, lease and revoke; and guise, settle, delay, schedule, attempts, marks, progress, leases, credit, \
-                     ordering, rebalance, positions, headers, unrouted and starts"
+                     ordering, rebalance, positions, headers, unrouted, starts and patterns"
                 )));
             }
         }

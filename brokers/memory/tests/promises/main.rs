@@ -6,6 +6,7 @@ mod failing;
 mod guises;
 mod harness;
 mod ownership;
+mod patterns;
 mod publishing;
 mod reading;
 mod settling;

@@ -21,7 +21,8 @@ pub struct SubscribeSpec {
     /// The group.
     pub group: String,
     /// The topics. Several only where handlers share a lane, or a group's place for retries is read too; partitions of equal
-    /// number are then assigned together.
+    /// number are then assigned together. A [`TopicPattern`](crate::TopicPattern) stands for every topic that it matches, those
+    /// included that appear later; only where [`Capabilities::patterns`](super::Capabilities::patterns) is declared.
     pub topics: Vec<Topic>,
     /// Where a new group begins.
     pub start: Start,

@@ -37,7 +37,7 @@ impl TopicSpec {
 pub struct GroupSpec {
     /// Its name.
     pub name: String,
-    /// The topics that it reads.
+    /// The topics that it reads, or patterns of them.
     pub topics: Vec<Topic>,
     /// Where it begins if it is new.
     pub start: super::Start,

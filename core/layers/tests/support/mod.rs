@@ -24,6 +24,7 @@ fn context() -> Arc<HandlerContext> {
     Arc::new(HandlerContext {
         handler: "reserve".into(),
         group: "warehouse".into(),
+        patterns: Box::default(),
         app: "shop".into(),
         state: Arc::new(StateMap::default()),
         publisher: Publisher::new(Arc::new(Nowhere)),

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use convoke_core::broker::{Capabilities, Delay, LeaseKind, Subscription};
-use convoke_core::{BoxHandler, Claims, Error, ErrorKind, EventDef, HandlerContext, HandlerDef, Publisher, Registry, StateMap};
+use convoke_core::{
+    BoxHandler, Claims, Error, ErrorKind, EventDef, HandlerContext, HandlerDef, Publisher, Registry, StateMap, TopicPattern,
+};
 use convoke_engine::{Config, Engine, Route};
 use tokio::sync::watch;
 
@@ -110,6 +112,7 @@ impl Binder {
             state: Arc::clone(&self.state),
             publisher: self.publisher.clone(),
             claims: Arc::clone(claims),
+            patterns: patterns(route),
         };
         RouteRunner {
             context: Arc::new(context),
@@ -166,6 +169,12 @@ impl Binder {
             routes: subscription.routes.iter().map(route).collect(),
         }
     }
+}
+
+/// The topics with parameters that a handler reads, and that of its event.
+fn patterns(route: &PlannedRoute) -> Box<[TopicPattern]> {
+    let event = route.event.map(|event| event.topic);
+    route.written_topics.iter().map(String::as_str).chain(event).filter_map(TopicPattern::new).collect()
 }
 
 fn lease(capabilities: &Capabilities) -> Option<Duration> {

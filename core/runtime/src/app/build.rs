@@ -1,14 +1,15 @@
 //! Everything is checked, all at once, before anything starts.
 
-use convoke_core::{Error, ErrorKind, HandlerDef};
+use std::sync::Arc;
+
+use convoke_core::{Error, ErrorKind, EventDef, HandlerDef, TopicPattern};
 
 use super::bind::ReadyApp;
-use super::brokers::Brokers;
-#[cfg(feature = "testkit")]
-use super::brokers::Named;
+use super::brokers::{Brokers, Named};
 use super::deploy::{Deployment, Names};
 use super::plan::{self, Given, Plan, PlannedSubscription, Problems};
 use super::{App, AppHandle, Scope, table};
+use crate::on_demand::OnDemand;
 use crate::words;
 
 /// What is known of an application before its broker is.
@@ -19,6 +20,9 @@ pub(super) struct Planned {
     pub(super) brokers: Brokers,
     /// The handlers that take part.
     pub(super) handlers: Vec<&'static HandlerDef>,
+    /// The topics with parameters of all events, each with its broker's name: also of events that no handler has to do with, since
+    /// they may be published from outside.
+    written: Vec<(Option<&'static str>, TopicPattern)>,
 }
 
 impl App {
@@ -33,7 +37,8 @@ impl App {
     pub async fn build(mut self) -> Result<ReadyApp, Error> {
         self.tell_if_asked()?;
         let mut problems = Problems::new();
-        let Planned { mut plan, names, deployment, brokers, .. } = self.planned(&mut problems);
+        let Planned { mut plan, names, deployment, brokers, written, .. } = self.planned(&mut problems);
+        let broker_names = brokers.names();
         let opened = brokers.open(&self.name, &self.registry.brokers).await;
         let capabilities: Vec<_> = opened.iter().map(|one| one.as_ref().ok().map(|one| one.broker.capabilities())).collect();
         plan::check_capabilities(&plan, &capabilities, &mut problems);
@@ -50,6 +55,13 @@ impl App {
             Some(decorate) => brokers.into_iter().map(|one| Named { broker: decorate(one.broker), ..one }).collect(),
             None => brokers,
         };
+        // Around the recorder of a test, so that what is recorded is what was asked for.
+        let on_demand = |(index, one): (usize, Named)| {
+            let written = written.iter().filter(|(broker, _)| broker_names.find(*broker) == Some(index));
+            let written = written.map(|(_, pattern)| pattern.clone()).collect();
+            Named { broker: Arc::new(OnDemand::new(one.broker, written)), ..one }
+        };
+        let brokers: Vec<_> = brokers.into_iter().enumerate().map(on_demand).collect();
         for warning in &plan.warnings {
             tracing::warn!(app = self.name, "{warning}");
         }
@@ -62,6 +74,8 @@ impl App {
         let deployment = self.deployed(problems);
         let names = Names::new(&self.name, &self.registry, &deployment, problems);
         let handlers = self.chosen(problems);
+        let written = |event: &&'static EventDef| Some((event.broker, TopicPattern::new(event.topic)?));
+        let written = self.registry.events.iter().filter_map(written).collect();
         if self.only.is_some() {
             // Events of handlers that do not take part are not looked at either.
             let used: Vec<_> =
@@ -83,7 +97,7 @@ impl App {
         let mut plan = plan::plan(given, problems);
         plan.subscriptions.iter_mut().for_each(|subscription| subscription.until_end = self.until_end);
         self.check_layers(&plan, problems);
-        Planned { plan, names, deployment, brokers, handlers }
+        Planned { plan, names, deployment, brokers, handlers, written }
     }
 
     /// # Errors

@@ -6,7 +6,7 @@ use convoke_core::broker::{EnsureMode, GroupSpec, Start, SubscribeSpec, TopicSpe
 use convoke_core::{Error, Topic, names};
 
 use super::brokers::Named;
-use super::plan::{Plan, PlannedSubscription, check_partitions};
+use super::plan::{Plan, PlannedSubscription, check_partitions, is_plain};
 
 impl Plan {
     /// Makes sure that everything exists.
@@ -47,6 +47,10 @@ impl Plan {
             for topic in &subscription.topics {
                 let mut spec = TopicSpec::new(place(topic, &subscription.group));
                 spec.partitions = partitions.iter().find(|(other, _)| other == topic).map(|(_, count)| *count);
+                // What is beside topics that a pattern matches is made when they appear.
+                if !is_plain(topic.as_str()) {
+                    continue;
+                }
                 for tier in subscription.tiers(topic) {
                     let mut waits = spec.clone();
                     waits.name = tier.clone();
@@ -61,7 +65,7 @@ impl Plan {
         }
         // Where nothing is kept for nobody, somebody must be there for whom dead letters are kept.
         let sources = self.on(broker).flat_map(|subscription| &subscription.routes).flat_map(|route| &route.sources);
-        let dead: BTreeSet<_> = sources.map(|source| &source.dead).collect();
+        let dead: BTreeSet<_> = sources.map(|source| &source.dead).filter(|dead| is_plain(dead.as_str())).collect();
         topology.groups.extend(dead.into_iter().map(tools));
         topology
     }

@@ -18,7 +18,7 @@ use super::calls::Ended;
 use super::claims::{ClaimTable, ticket};
 use super::dead::{Death, letter};
 use super::retry::restore;
-use super::route::{Counters, RouteRunner, Routed, Source, UnknownEvents, identity, take_in};
+use super::route::{Counters, RouteRunner, Routed, UnknownEvents, identity, take_in};
 use super::verdict::{Said, is_plain, judge};
 use crate::observe::{Observer, What};
 use crate::publisher::{Outward, too_large};
@@ -145,12 +145,8 @@ impl Core {
 
     /// A partition is ours. `None` if no handler reads its topic: then nothing may be taken from it, least of all be acknowledged.
     pub(crate) fn assigned(&mut self, part: PartId, epoch: Epoch, topic: &Topic) -> Option<Holds> {
-        let waits = |source: &Source| source.tiers.iter().any(|(_, tier)| tier == topic);
-        let mut sources = self.routes.iter().flat_map(|route| &route.sources);
-        let source = sources.find(|source| source.topic == *topic || source.place == *topic || waits(source))?;
-        let (read_from, waiting) = (source.topic.clone(), waits(source));
-        let reads = |route: &RouteRunner| route.sources.iter().any(|source| source.topic == read_from);
-        let reading = self.routes.iter().enumerate().filter(|(_, route)| reads(route));
+        let (read_from, waiting) = self.routes.iter().find_map(|route| route.origin(topic))?;
+        let reading = self.routes.iter().enumerate().filter(|(_, route)| route.reads(&read_from));
         let mut reading: Vec<usize> = reading.map(|(index, _)| index).collect();
         // Who takes what has a certain header is asked before who takes the rest.
         reading.sort_by_key(|index| self.routes[*index].matches.is_none());
@@ -469,8 +465,8 @@ impl Core {
             let failure = body.failure.as_deref();
             let context = &route.context;
             let death = Death { reason, attempts, failure, group: &context.group, handler: &context.handler };
-            let dead = &route.source(incoming.message.topic()).dead;
-            body.replacement = Some(letter(incoming, dead, &death, self.max_message));
+            let dead = route.source(incoming.message.topic()).dead;
+            body.replacement = Some(letter(incoming, &dead, &death, self.max_message));
             tracing::warn!(
                 handler = &*context.handler, topic = %incoming.message.topic(), partition = incoming.partition,
                 position = %incoming.position, reason = reason.as_str(), attempts, %dead,

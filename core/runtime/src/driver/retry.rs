@@ -30,7 +30,8 @@ impl Core {
         let Some(body) = self.bodies.get_mut(slot) else { return };
         let Some(incoming) = body.incoming.clone() else { return };
         let (route, failure) = (body.route, body.failure.as_deref());
-        let Some(tier) = tier(self.routes[route.0 as usize].source(incoming.message.topic()), delay) else {
+        let source = self.routes[route.0 as usize].source(incoming.message.topic());
+        let Some(tier) = tier(&source, delay) else {
             self.refusals.push(slot);
             return;
         };

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use convoke_core::{
-    DeadReason, EventDef, HandlerContext, HeaderMatch, Headers, Incoming, Key, Recognised, Topic, cloudevents, names,
+    DeadReason, EventDef, HandlerContext, HeaderMatch, Headers, Incoming, Key, Recognised, Topic, TopicPattern, cloudevents,
+    names,
 };
 
 /// What messages of an unknown event name on a shared topic come to.
@@ -35,7 +36,7 @@ pub(crate) struct RouteRunner {
     pub(crate) counters: Arc<Counters>,
 }
 
-/// A topic that a handler reads, and what its group has beside it.
+/// A topic that a handler reads, or a pattern of them, and what its group has beside it.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
     pub(crate) topic: Topic,
@@ -46,6 +47,36 @@ pub(crate) struct Source {
     /// Where its retries wait that the broker cannot delay, by the shortest delay of each place, ascending. Known once there is a
     /// broker.
     pub(crate) tiers: Vec<(Duration, Topic)>,
+}
+
+impl Source {
+    fn reads(&self, topic: &Topic) -> bool {
+        meant(&self.topic, topic)
+    }
+
+    /// The same for one topic that the pattern matches: what is named after the pattern is named after the topic.
+    fn at(&self, topic: &Topic) -> Self {
+        let here = |name: &Topic| match name.as_str().strip_prefix(self.topic.as_str()) {
+            Some(rest) => format!("{topic}{rest}").into(),
+            None => name.clone(),
+        };
+        let tiers = self.tiers.iter().map(|(least, tier)| (*least, here(tier))).collect();
+        Self { topic: topic.clone(), place: here(&self.place), dead: here(&self.dead), tiers }
+    }
+
+    fn origin(&self, here: &Topic) -> Option<(Topic, bool)> {
+        if self.reads(here) {
+            return Some((here.clone(), false));
+        }
+        let waits = self.tiers.iter().find(|(_, tier)| meant(tier, here));
+        let place = waits.map(|(_, tier)| tier).or_else(|| Some(&self.place).filter(|place| meant(place, here)))?;
+        let rest = place.as_str().strip_prefix(self.topic.as_str())?;
+        Some((here.as_str().strip_suffix(rest)?.into(), waits.is_some()))
+    }
+}
+
+fn meant(name: &Topic, topic: &Topic) -> bool {
+    TopicPattern::overlap(name.as_str(), topic.as_str())
 }
 
 /// What a handler has done so far.
@@ -136,9 +167,19 @@ fn dispatch(routes: &[RouteRunner], reading: &[usize], incoming: &Incoming, unkn
 
 impl RouteRunner {
     /// What belongs to a message of this topic.
-    pub(crate) fn source(&self, topic: &Topic) -> &Source {
+    pub(crate) fn source(&self, topic: &Topic) -> Source {
         // A message that was taken in is of one of them.
-        self.sources.iter().find(|source| source.topic == *topic).unwrap_or(&self.sources[0])
+        self.sources.iter().find(|source| source.reads(topic)).unwrap_or(&self.sources[0]).at(topic)
+    }
+
+    /// Whether it reads this topic.
+    pub(crate) fn reads(&self, topic: &Topic) -> bool {
+        self.sources.iter().any(|source| source.reads(topic))
+    }
+
+    /// The topic whose messages are here, if this handler reads them, and whether they wait here.
+    pub(crate) fn origin(&self, here: &Topic) -> Option<(Topic, bool)> {
+        self.sources.iter().find_map(|source| source.origin(here))
     }
 
     /// Whether a message with these headers is for this handler, if its event is.

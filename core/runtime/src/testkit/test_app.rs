@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use convoke_core::broker::{Broker, Fault};
-use convoke_core::{Error, ErrorKind, Event, Message, Publish, decode, names};
+use convoke_core::{Error, ErrorKind, Event, Message, Publish, TopicPattern, decode, names};
 
 use super::record::{Record, Recorder};
 use super::story::Story;
@@ -89,10 +89,11 @@ impl TestApp {
     #[must_use]
     pub fn published<E: Event>(&self) -> Published<E> {
         let (wire_type, topic) = (E::DEF.type_name_on_wire(), self.handle.topic(E::DEF.topic));
+        let is_there = |message: &Message| TopicPattern::overlap(message.topic().as_str(), topic.as_str());
         let mut events = Vec::new();
         for message in self.record.messages() {
             let is_event = if E::DEF.bare { message.event_type().is_none() } else { message.event_type() == Some(&wire_type) };
-            if *message.topic() == topic && is_event && message.headers().get(names::DEAD_REASON).is_none() {
+            if is_there(&message) && is_event && message.headers().get(names::DEAD_REASON).is_none() {
                 match decode::<E>(&message) {
                     Ok(event) => events.push((event, message)),
                     Err(_) => continue,

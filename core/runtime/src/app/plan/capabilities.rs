@@ -2,7 +2,7 @@
 
 use convoke_core::broker::{Capabilities, LeaseKind, Ordering, Start};
 
-use super::{Plan, Problems};
+use super::{Plan, Problems, is_plain};
 
 /// What the application asks for and a broker lacks. Brokers that could not be opened are told of elsewhere.
 pub(crate) fn check_capabilities(plan: &Plan, brokers: &[Option<&Capabilities>], problems: &mut Problems) {
@@ -12,6 +12,13 @@ pub(crate) fn check_capabilities(plan: &Plan, brokers: &[Option<&Capabilities>],
         let Some(capabilities) = brokers[subscription.broker] else { continue };
         let broker = capabilities.name;
         let (name, at) = (route.handler.name, route.handler.location);
+        if let Some(open) = route.topics().find(|topic| !is_plain(topic.as_str()))
+            && !capabilities.patterns
+        {
+            problems.push(format!(
+                "handler `{name}` ({at}) reads `{open}`, but {broker} cannot read by a pattern; name its topics: `topics(\"…\", \"…\")`"
+            ));
+        }
         if route.ordered && capabilities.ordering == Ordering::None {
             problems
                 .push(format!("handler `{name}` ({at}) needs the order of keys, which {broker} cannot keep; say `order = none`"));

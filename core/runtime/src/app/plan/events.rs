@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use convoke_core::EventDef;
+use convoke_core::{EventDef, TopicPattern};
 
 use super::Problems;
 use crate::app::brokers::BrokerNames;
@@ -18,6 +18,12 @@ pub(super) fn overlap(a: &EventDef, b: &EventDef) -> bool {
 
 pub(crate) fn is_plain(topic: &str) -> bool {
     !topic.contains(['{', '}', '*', '>', '#'])
+}
+
+/// Whether it can be read: the name of a topic, or a pattern whose open parts stand between dots.
+pub(super) fn is_readable(topic: &str) -> bool {
+    let open = |part: &str| TopicPattern::new(part).is_some();
+    topic.split('.').all(|part| open(part) || is_plain(part))
 }
 
 /// Names are unique per topic, types and codecs too.

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use convoke_core::broker::Start;
-use convoke_core::{EventDef, HandlerDef, Order, Signature, Topic, names as topics};
+use convoke_core::{EventDef, HandlerDef, Order, Signature, Topic, TopicPattern, names as topics};
 
-use super::{Given, PlannedRoute, Problems, Source, is_plain};
+use super::{Given, PlannedRoute, Problems, Source, is_plain, is_readable};
 use crate::app::deploy::HandlerChange;
 use crate::app::topology::place;
 
@@ -70,10 +70,15 @@ pub(super) fn route(
         (topics, _) => topics.iter().map(|topic| (*topic).to_owned()).collect(),
     };
     for (i, topic) in written_topics.iter().enumerate() {
-        if !is_plain(topic) {
+        if !is_readable(topic) {
             problems.push(format!(
-                "{at} reads `{topic}`; topics with a parameter and patterns are not supported yet: name one topic"
+                "{at} reads `{topic}`, which is neither the name of a topic nor a pattern; an open part stands between dots: \
+                 `orders.{{region}}`, `orders.*`"
             ));
+            return None;
+        }
+        if at_run_time.is_some() && !is_plain(topic) {
+            problems.push(format!("{at} is to read `{topic}`, a pattern, from now on; at run time, name one topic"));
             return None;
         }
         if written_topics[..i].contains(topic) {
@@ -90,13 +95,6 @@ pub(super) fn route(
     }
     if handler.options.batch.is_some_and(|batch| batch.size == 0) {
         problems.push(format!("{at} asks for a batch of 0 messages; it has at least 1"));
-    }
-    for output in signature.outputs.iter().filter(|output| !is_plain(output.topic)) {
-        problems.push(format!(
-            "{at} returns `{}` ({}), whose topic `{}` has a parameter: that is not supported yet; publish it with `Publisher` and \
-             `.topic(…)`",
-            output.name, output.location, output.topic
-        ));
     }
     let grouped = handler.options.group.is_some() || at_run_time.is_some_and(|named| named.group.is_some());
     if handler.options.broadcast && (grouped || handler.options.lane.is_some()) {
@@ -137,7 +135,8 @@ pub(super) fn route(
         Source { place: place(&topic, &group), topic, dead, tiers: Vec::new() }
     };
     let sources: Vec<Source> = written_topics.iter().map(source).collect();
-    if let Some(back) = sources.iter().find(|source| sources.iter().any(|other| other.topic == source.dead)) {
+    let reads = |topic: &Topic| sources.iter().any(|other| TopicPattern::overlap(other.topic.as_str(), topic.as_str()));
+    if let Some(back) = sources.iter().find(|source| reads(&source.dead)) {
         problems.push(format!(
             "{at} sends its dead letters to `{}`, which it reads: they would come back for ever; name another",
             back.dead

@@ -11,14 +11,14 @@ mod waiting;
 use std::collections::BTreeSet;
 
 use convoke_core::broker::Start;
-use convoke_core::{EventDef, HandlerDef, HandlerOptions, Registry, StateMap, Topic};
+use convoke_core::{EventDef, HandlerDef, HandlerOptions, Registry, StateMap, Topic, TopicPattern};
 
 use super::brokers::BrokerNames;
 use super::deploy::{Deployment, Names};
 pub(crate) use capabilities::check_capabilities;
 use cycles::cycles;
-use events::check_events;
 pub(crate) use events::is_plain;
+use events::{check_events, is_readable};
 pub(crate) use handlers::group_of;
 use handlers::{check_names, not_yet, route};
 use shared::{check_lanes_apart, check_shared};
@@ -74,7 +74,7 @@ impl PlannedRoute {
     }
 
     fn reads(&self, topic: &Topic) -> bool {
-        self.topics().any(|other| other == topic)
+        self.topics().any(|other| TopicPattern::overlap(other.as_str(), topic.as_str()))
     }
 }
 
@@ -147,6 +147,7 @@ fn add(plan: &mut Plan, given: Given<'_>, handler: &'static HandlerDef, problems
     let read = route.sources.iter().flat_map(|source| [source.topic.clone(), source.dead.clone()]);
     plan.topics.extend(read.map(|topic| (route.broker, topic)));
     plan.topics.extend(route.outputs.iter().cloned());
+    plan.topics.retain(|(_, topic)| is_plain(topic.as_str()));
     subscriptions::place_route(&mut plan.subscriptions, group, route);
 }
 

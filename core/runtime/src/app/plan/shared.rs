@@ -1,5 +1,7 @@
 //! What handlers of one group must agree on.
 
+use convoke_core::Topic;
+
 use super::events::overlap;
 use super::{Plan, PlannedRoute, PlannedSubscription, Problems};
 
@@ -59,6 +61,7 @@ fn check_route(subscription: &PlannedSubscription, route: &PlannedRoute, others:
 
 /// A topic that a group reads by a lane is not read by the same group without it: both would get only some.
 pub(super) fn check_lanes_apart(plan: &Plan, problems: &mut Problems) {
+    let reads = |one: &PlannedSubscription, topic: &Topic| one.routes.iter().any(|route| route.reads(topic));
     for (i, a) in plan.subscriptions.iter().enumerate() {
         for b in &plan.subscriptions[..i] {
             if (a.broker, &a.group) != (b.broker, &b.group) {
@@ -71,7 +74,7 @@ pub(super) fn check_lanes_apart(plan: &Plan, problems: &mut Problems) {
                 ));
                 continue;
             }
-            if let Some(topic) = a.topics.iter().find(|topic| b.topics.contains(topic)) {
+            if let Some(topic) = a.topics.iter().find(|topic| reads(b, topic)) {
                 let names = |s: &PlannedSubscription| s.routes.iter().map(|r| r.handler.name).collect::<Vec<_>>().join(", ");
                 problems.push(format!(
                     "the group `{}` reads `{topic}` in two ways: by {} and by {}; name the same `lane` on all of them, or none",

@@ -10,7 +10,7 @@ pub(super) fn place_route(subscriptions: &mut Vec<PlannedSubscription>, group: S
     let (lane, broadcast) = (route.handler.options.lane, route.handler.options.broadcast);
     let shares = |other: &PlannedSubscription| {
         let alike = (other.broker, &other.group, other.lane) == (route.broker, &group, lane) && other.broadcast == broadcast;
-        alike && (lane.is_some() || route.topics().any(|topic| other.topics.contains(topic)))
+        alike && (lane.is_some() || other.topics.iter().any(|topic| route.reads(topic)))
     };
     let (connected, apart) = std::mem::take(subscriptions).into_iter().partition(shares);
     *subscriptions = apart;
