@@ -161,6 +161,12 @@ fn a_program_of_its_own_is_built_and_asked_and_reaches_no_broker() {
     {
         assert!(lock.contains(part), "{part}:\n{lock}");
     }
+    let mut unknown = Command::new(env!("CARGO"));
+    unknown.args(["run", "--quiet", "--package", "convoke", "--example", "quakes"]).env("CONVOKE_DESCRIBE", "xml");
+    let output = unknown.current_dir(root).output().unwrap();
+    assert!(!output.status.success() && output.stdout.is_empty());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("the variable CONVOKE_DESCRIBE knows one word: `json`"));
+
     fs::write(&file, lock.replace("\"quakes.screen\"", "\"screening\"")).unwrap();
     let output = tool(&["--check"], "memory://");
     assert_eq!(output.status.code(), Some(6), "{}", String::from_utf8_lossy(&output.stderr));

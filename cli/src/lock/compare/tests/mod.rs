@@ -1,5 +1,6 @@
 //! One row for each rule: a change of a contract, and what is found.
 
+mod derived;
 mod payloads;
 
 use serde_json::{Value, json};
