@@ -99,7 +99,7 @@ impl Compare<'_> {
         let severity = if used { Severity::Breaking } else { Severity::Careful };
         let text = [
             "it is no more: what is stored of it is skipped, and nothing new comes".to_owned(),
-            format!("{}; {}", self.here(wire), self.elsewhere(wire)),
+            self.both(wire),
             "keep the type until nobody writes or reads it; then `convoke lock` takes it out".to_owned(),
         ];
         self.event(severity, "event-removed", wire, "", None, text);
@@ -133,7 +133,7 @@ impl Compare<'_> {
                     let whom = match change.hits {
                         schema::Hits::Stored => self.here(wire),
                         schema::Hits::Readers => self.elsewhere(wire),
-                        schema::Hits::Both => format!("{}; {}", self.here(wire), self.elsewhere(wire)),
+                        schema::Hits::Both => self.both(wire),
                         schema::Hits::Nobody => String::new(),
                     };
                     let version = format!(
@@ -171,7 +171,7 @@ impl Compare<'_> {
         if old.topic != new.topic {
             let text = [
                 format!("it moved from the topic `{}` to `{}`", old.topic, new.topic),
-                format!("{}; {}", self.here(wire), self.elsewhere(wire)),
+                self.both(wire),
                 format!(
                     "keep `topic = \"{}\"`; or read both for a time: `#[handler(topics(\"{}\", \"{}\"))]`",
                     old.topic, old.topic, new.topic
@@ -185,7 +185,7 @@ impl Compare<'_> {
             };
             let text = [
                 format!("it moved from {} to {}", name(&old.broker), name(&new.broker)),
-                format!("{}; {}", self.here(wire), self.elsewhere(wire)),
+                self.both(wire),
                 "leave it where it is; or read both for a time, with an event of its own for each".to_owned(),
             ];
             self.event(Severity::Breaking, "broker-changed", wire, "broker", Some(new), text);
@@ -220,7 +220,7 @@ impl Compare<'_> {
             let told = FAMILY.contains(&&*old.codec) && FAMILY.contains(&&*new.codec) && !old.bare && !new.bare;
             let what =
                 format!("its codec went from `{}` ({}) to `{}` ({})", old.codec, old.content_type, new.codec, new.content_type);
-            let whom = format!("{}; {}", self.here(wire), self.elsewhere(wire));
+            let whom = self.both(wire);
             let (severity, mend) = if told {
                 let mend = format!(
                     "readers need both features, `{}` and `{}`, before anything is written in the new format",

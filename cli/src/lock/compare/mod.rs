@@ -80,14 +80,23 @@ impl Compare<'_> {
             [] => String::new(),
             readers => format!(", and {} in instances of the version before", readers.join(", ")),
         };
+        format!("other applications that read it{instances}; {}", self.writers(wire))
+    }
+
+    /// Both of them.
+    fn both(&self, wire: &str) -> String {
+        let mut readers = Self::readers(self.old, wire);
+        readers.extend(Self::readers(self.new, wire));
+        readers.sort_unstable();
+        readers.dedup();
+        let here = if readers.is_empty() { String::new() } else { format!("{} here, and ", readers.join(", ")) };
+        format!("{here}other applications that read it; {}", self.writers(wire))
+    }
+
+    fn writers(&self, wire: &str) -> String {
         let writers = self.new.handlers.iter().filter(|(_, handler)| handler.returns.iter().any(|event| event == wire));
-        let writers: Vec<_> = writers.map(|(name, _)| format!("`{name}`")).collect();
-        let written = if writers.is_empty() {
-            "whatever publishes it here".to_owned()
-        } else {
-            format!("{}, and whatever else publishes it here", writers.join(", "))
-        };
-        format!("other applications that read it{instances}; it is written by {written}")
+        let writers: String = writers.map(|(name, _)| format!("`{name}`, and ")).collect();
+        format!("it is written by {writers}whatever publishes it here")
     }
 }
 
