@@ -1,5 +1,7 @@
 //! Handlers, and the groups that they are in.
 
+use convoke::TopicPattern;
+
 use super::{Compare, Severity};
 use crate::lock::contract::{Contract, Handler};
 use crate::lock::finding::Finding;
@@ -110,12 +112,12 @@ impl Compare<'_> {
     /// What it takes, and from where.
     fn reading(&mut self, pair: &Pair<'_>) {
         let Pair { name, old, new } = *pair;
-        for topic in old.topics.iter().filter(|topic| !new.topics.contains(topic)) {
+        for topic in old.topics.iter().filter(|topic| !covers(new, topic)) {
             let others = self
                 .new
                 .handlers
                 .values()
-                .find(|other| other.group == old.group && other.topics.contains(topic) && takes(self.new, other, old));
+                .find(|other| other.group == old.group && covers(other, topic) && takes(self.new, other, old));
             if others.is_none() {
                 let text = [
                     format!("it does not read `{topic}` any more: what its group has not handled there is handled by nobody"),
@@ -283,6 +285,12 @@ fn group(handler: &Handler) -> String {
 
 fn keep_group(old: &Handler) -> String {
     format!("keep it: `#[handler(group = \"{}\")]`", old.group)
+}
+
+/// Whether a handler reads this topic, by its name or by a pattern.
+fn covers(handler: &Handler, topic: &String) -> bool {
+    handler.topics.contains(topic)
+        || handler.topics.iter().any(|one| TopicPattern::new(one).is_some_and(|one| one.matches(topic)))
 }
 
 /// What a group does that the broker does not know yet.

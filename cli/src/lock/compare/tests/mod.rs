@@ -157,6 +157,7 @@ fn handlers_by_one_field() {
     let rows = [
         ("group", json!("stock"), "breaking group-changed"),
         ("topics", json!(["orders.paid", "orders.sent"]), "fine topic-added"),
+        ("topics", json!(["orders.*"]), "fine topic-added"),
         ("order", json!("none"), "breaking order-given-up"),
         ("lane", Value::Null, "breaking lane-changed"),
         ("lane", json!("customer"), "careful lane-changed"),
