@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use convoke::broker::Fault;
 use convoke::prelude::*;
-use convoke::{ErrorKind, Headers, Message, UnknownEvents};
+use convoke::{ErrorKind, Headers, Message, StopReason, UnknownEvents};
 use serde::{Deserialize, Serialize};
 use support::{Journal, header, ms, own_headers, status, stored};
 
@@ -212,14 +212,36 @@ async fn a_foreign_message_of_nearly_the_maximum_size_dies_with_fewer_headers() 
 #[tokio::test(start_paused = true)]
 async fn a_foreign_message_whose_letter_does_not_fit_stays_where_it_is_and_is_seen() {
     let (app, seen) = start(|app| app).await;
-    app.publish_message(foreign().payload(vec![b'x'; (1 << 20) - 10]).build()).await.unwrap();
+    let receipt = app.publish_message(foreign().payload(vec![b'x'; (1 << 20) - 10]).build()).await.unwrap();
     app.publish(&Order::of("ada", 1)).await.unwrap();
     app.publish(&Order::of("bob", 2)).await.unwrap();
-    app.advance(Duration::from_secs(600)).await;
+    app.advance(Duration::from_secs(1)).await;
+    let early = status(&app, "take").await;
+    app.advance(Duration::from_secs(599)).await;
     assert_eq!(seen.items().iter().map(|one| one.1).collect::<Vec<_>>(), [2], "its key waits, others do not");
     assert!(stored(&app, DEAD).is_empty(), "{}", app.story());
     let status = status(&app, "take").await;
     assert!(status.in_flight >= 1 && status.oldest >= Some(Duration::from_secs(599)) && !status.healthy, "{status:?}");
+    let [stopped] = &early.stopped[..] else { panic!("{early:?}") };
+    assert!(!early.healthy && status.stopped == early.stopped, "{early:?}\n{status:?}");
+    let place = (stopped.topic.as_str(), Some((stopped.partition, stopped.position)));
+    assert_eq!((place, stopped.reason), (("bad.orders", receipt.stored), StopReason::DeadLetterRefused));
+    assert!(stopped.error.contains("raise `max_message`"), "{stopped:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_stopped_by_a_refused_dead_letter_is_healthy_once_it_is_taken() {
+    let (app, seen) = start(|app| app).await;
+    app.inject(Fault::PublishRejected { topic: DEAD.into(), count: 1, retryable: false }).unwrap();
+    app.publish_message(foreign().payload("?").build()).await.unwrap();
+    app.publish(&Order::of("ada", 1)).await.unwrap();
+    app.advance(Duration::from_secs(1)).await;
+    let during = status(&app, "take").await;
+    assert!(during.stopped.len() == 1 && !during.healthy && !app.status().await.ready, "{during:?}");
+    app.settled().await;
+    let after = status(&app, "take").await;
+    assert!(after.stopped.is_empty() && after.healthy && app.status().await.ready, "{after:?}");
+    assert_eq!((seen.len(), stored(&app, DEAD).len()), (1, 1), "{}", app.story());
 }
 
 #[event(topic = "bad.large")]

@@ -114,11 +114,13 @@ impl Bound {
             let working = status.in_flight > status.waiting && !status.paused && !status.suspended;
             let old = status.oldest.is_some_and(|since| now.since(since) > STALLED);
             let stalled = working && old && remote.since_done() > STALLED;
+            let stopped = core.stopped(route_id(index));
             HandlerStatus {
                 handler: route.context.handler.to_string(),
                 group: self.group.clone(),
                 broker: Some(on.name.clone()).filter(|name| !name.is_empty()),
-                healthy: connection.up && !stalled && (core.at_end || !remote.has_ended()),
+                healthy: connection.up && !stalled && stopped.is_empty() && (core.at_end || !remote.has_ended()),
+                stopped,
                 paused: status.paused,
                 suspended: status.suspended,
                 at_end: core.at_end,

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use convoke_core::broker::{Health, Lag};
 
+use crate::driver::Stopped;
+
 /// An application, as it is now.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -33,8 +35,10 @@ pub struct HandlerStatus {
     /// The broker that it reads from, if that is not the first.
     pub broker: Option<String>,
     /// Whether its subscription is open and makes progress: not connected, or with work for [`STALLED`] without finishing any,
-    /// is unhealthy. What has come to its marked end is healthy.
+    /// is unhealthy, and so is what has [`stopped`](Self::stopped). What has come to its marked end is healthy.
     pub healthy: bool,
+    /// Where it does not go on by itself, and why.
+    pub stopped: Vec<Stopped>,
     /// Whether it was told to pause.
     pub paused: bool,
     /// Whether it has paused by itself, because what it depends on is unavailable.

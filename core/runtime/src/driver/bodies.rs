@@ -28,6 +28,8 @@ pub(crate) struct Body {
     pub(crate) said: Said,
     /// Whether it is being sent to wait in its group's place.
     pub(crate) waits: bool,
+    /// Whether it can neither be handled nor be dead-lettered.
+    pub(crate) stuck: bool,
 }
 
 /// What an attempt said of its message, as far as its dead letter has to know.
@@ -117,6 +119,7 @@ impl Bodies {
             batch: Vec::new(),
             said: Said::Other,
             waits: false,
+            stuck: false,
         });
         Slot { index, generation: 0 }
     }
@@ -139,9 +142,14 @@ impl Bodies {
             body.call = None;
             body.batch.clear();
             body.said = Said::Other;
-            body.waits = false;
+            (body.waits, body.stuck) = (false, false);
             self.free.push(slot.index);
         }
+    }
+
+    /// All messages in flight.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Body, &Incoming)> {
+        self.places.iter().filter_map(|body| Some((body, body.incoming.as_ref()?)))
     }
 
     /// How many messages are in flight.

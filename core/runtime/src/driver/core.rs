@@ -11,7 +11,7 @@ use std::time::Duration;
 use convoke_core::broker::{Commit, Deliveries, Settle, Settlement, SubscriptionControl};
 use convoke_core::cloudevents::derived_id;
 use convoke_core::{Claims, Delivered, Delivery, Epoch, MessageBuilder, Outgoing, PartId, Topic, names};
-use convoke_engine::{Answer, Engine, In, Meta, Out, Published, RouteId, Slot, Time, Verdict};
+use convoke_engine::{Answer, Engine, In, Meta, Note, Out, Published, RouteId, Slot, Time, Verdict};
 
 use super::bodies::{Bodies, Failure, Said as BodySaid};
 use super::calls::Ended;
@@ -387,6 +387,7 @@ impl Core {
             Out::Swap { held, new } => self.swap(held, new),
             Out::Free { slot, end } => self.free(slot, end),
             Out::Drained => todo.drained = true,
+            Out::Note(Note::Stuck { slot }) => self.stuck(slot),
             Out::Note(note) => self.note(note),
         }
     }

@@ -23,6 +23,7 @@ mod remote;
 mod retry;
 mod route;
 mod sent;
+mod stop;
 mod tell;
 mod verdict;
 
@@ -48,6 +49,7 @@ pub(crate) use remote::{Command, Remote};
 pub use route::UnknownEvents;
 pub(crate) use route::{Counters, RouteRunner, Source};
 use sent::Sent;
+pub use stop::{StopReason, Stopped};
 
 /// How often a turn may go round before others get their chance.
 const ROUNDS: u32 = 64;

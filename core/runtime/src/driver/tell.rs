@@ -59,15 +59,6 @@ impl Core {
                     "the intake of a partition waits: too much is done above a message that is not"
                 );
             }
-            Note::Stuck { slot } => {
-                let incoming = self.bodies.get(slot).and_then(|body| body.incoming.as_ref());
-                if let Some(incoming) = incoming {
-                    tracing::error!(
-                        topic = %incoming.message.topic(), partition = incoming.partition, position = %incoming.position,
-                        "a message can neither be handled nor be dead-lettered; what is behind it waits"
-                    );
-                }
-            }
             Note::Alone { slot } => {
                 let incoming = self.bodies.get(slot).and_then(|body| body.incoming.as_ref());
                 if let Some(incoming) = incoming {

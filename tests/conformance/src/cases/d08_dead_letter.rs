@@ -2,6 +2,7 @@
 
 use convoke_core::broker::Fault;
 use convoke_core::{BoxError, permanent};
+use convoke_runtime::StopReason;
 
 use crate::Foreign;
 use crate::act::{Call, on};
@@ -122,10 +123,12 @@ pub(super) async fn d08_a_message_whose_dead_letter_does_not_fit_stays_and_is_se
     let app = lab.process("a").with(on("work", topic)).start().await?;
     lab.produce(topic, Foreign::of(vec![b'?'; max - 20]).key("k")).await?;
     app.publish(topic, &(0..20).map(|number| Note::new(format!("k{number}"), number)).collect::<Vec<_>>()).await?;
-    lab.wait(convoke_runtime::STALLED + lab.ms(3000)).await;
+    lab.until("the others are done", || lab.calls().done().len() >= 10).await?;
+    lab.wait(lab.ms(3000)).await;
     check!(lab.read(&lab.dead(topic, "work")).await?.is_empty(), "there is a dead letter that cannot be");
     let status = app.status("work").await?;
     check!(status.in_flight >= 1 && !status.healthy, "it is not seen: {status:?}");
-    check!(lab.calls().done().len() >= 10, "others wait for it: {:?} are done", lab.calls().done());
+    let [stopped] = &status.stopped[..] else { return Err(Stop::failed(format!("it is not said where it stands: {status:?}"))) };
+    check_eq!((stopped.reason, stopped.topic.as_str()), (StopReason::DeadLetterRefused, topic), "(reason, topic) of {stopped:?}");
     Ok(())
 }
