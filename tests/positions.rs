@@ -45,7 +45,7 @@ async fn walk(
     State(seen): State<Journal<(u64, u32)>>,
     State(gate): State<Gate>,
 ) -> Result<(), BoxError> {
-    if step.number % 3 == 0 {
+    if step.number.is_multiple_of(3) {
         gate.pass().await;
     }
     seen.note((step.number, meta.attempt()));
