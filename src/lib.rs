@@ -81,7 +81,7 @@ pub use convoke_runtime::testkit::{Published, TestApp, TestResult};
 pub use convoke_runtime::{
     App, AppHandle, AppStatus, BROKER_VARIABLE, BrokerSource, CONFIG_VARIABLE, DEFAULT_URL, DESCRIBE_VARIABLE, Description,
     DrainReport, End, EventDescription, GROUPS_VARIABLE, HandlerDescription, HandlerRef, HandlerStatus, Happening, Observer,
-    ReadyApp, RunningSubscription, STALLED, StopReason, Stopped, Subscribe, TOPICS_VARIABLE, UnknownEvents, What,
+    OnGap, ReadyApp, RunningSubscription, STALLED, StopReason, Stopped, Subscribe, TOPICS_VARIABLE, UnknownEvents, What,
 };
 
 /// What most programs use: `use convoke::prelude::*;`.

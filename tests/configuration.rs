@@ -181,6 +181,7 @@ drain_whithin = "25s"
 deaths = "three"
 in_flight = { messages = 0, byte = "16MiB" }
 unknown_events = "shrug"
+on_gap = "latest"
 
 [topics]
 "conf.payed" = "prod.paid"
@@ -204,22 +205,23 @@ start = "latest"
         "configuration:3:10: `deaths` is a whole number from 1: `deaths = 3` | deaths = \"three\"",
         "configuration:4:26: `messages` is a whole number from 1: `messages = 512` | in_flight",
         "configuration:4:29: `in_flight` has no key `byte`; did you mean `bytes`?",
-        "configuration:5:18: `unknown_events` is ",
-        "configuration:8:1: the program has no topic `conf.payed`; did you mean `conf.paid`? | \"conf.payed\" = \"prod.paid\"",
-        "configuration:9:18: a topic must not contain ' '",
-        "configuration:12:1: the program has no group `yards`; did you mean `yard`? | yards = \"blue\"",
-        "configuration:14:11: the program has no handler `shipp`; did you mean `ship`? | [handlers.shipp]",
-        "configuration:18:1: `handlers.ship` has no key `concurency`; did you mean `concurrency`? | concurency = 4",
-        "configuration:19:22: `attempts` is a whole number from 1",
-        "configuration:19:35: the shortest delay stands first: `1s..30s`",
-        "configuration:19:55: `jitter` is per cent, from 0 to 100",
-        "configuration:20:11: `timeout` is a duration in quotes: `timeout = \"30s\"` | timeout = 30",
-        "configuration:21:9: `start` is `earliest` or `new`",
+        "configuration:5:18: `unknown_events` is `skip`, `dead-letter` or `fail`",
+        "configuration:6:10: `on_gap` is `earliest` or `stop`",
+        "configuration:9:1: the program has no topic `conf.payed`; did you mean `conf.paid`? | \"conf.payed\" = \"prod.paid\"",
+        "configuration:10:18: a topic must not contain ' '",
+        "configuration:13:1: the program has no group `yards`; did you mean `yard`? | yards = \"blue\"",
+        "configuration:15:11: the program has no handler `shipp`; did you mean `ship`? | [handlers.shipp]",
+        "configuration:19:1: `handlers.ship` has no key `concurency`; did you mean `concurrency`? | concurency = 4",
+        "configuration:20:22: `attempts` is a whole number from 1",
+        "configuration:20:35: the shortest delay stands first: `1s..30s`",
+        "configuration:20:55: `jitter` is per cent, from 0 to 100",
+        "configuration:21:11: `timeout` is a duration in quotes: `timeout = \"30s\"` | timeout = 30",
+        "configuration:22:9: `start` is `earliest` or `new`",
         "no handler is named `nobody`",
     ] {
         says(&problems, said);
     }
-    assert_eq!(problems.len(), 16, "{problems:#?}");
+    assert_eq!(problems.len(), 17, "{problems:#?}");
 }
 
 /// What the macros say of a mistake, from the golden files of their diagnostics.
@@ -264,11 +266,11 @@ async fn what_renaming_puts_together_is_checked_as_if_it_were_written_so() {
 
 #[tokio::test]
 async fn bounds_of_the_deployment_count_more_than_the_programs() {
-    let config = "drain_within = '1s'\npublish_within = '2s'\ndeaths = 9\nunknown_events = 'dead-letter'\n\
+    let config = "drain_within = '1s'\npublish_within = '2s'\ndeaths = 9\nunknown_events = 'fail'\non_gap = 'stop'\n\
                   in_flight = { messages = 8, bytes = '1MiB' }";
     let app = app().config_str(config).drain_within(Duration::from_secs(9));
     let shown = format!("{:?}", app.url("memory://").build().await.unwrap());
-    for part in ["messages: 8, bytes: 1048576", "drain_within: 1s, publish_within: 2s, deaths: 9, unknown: DeadLetter"] {
+    for part in ["messages: 8, bytes: 1048576", "drain_within: 1s, publish_within: 2s, deaths: 9, unknown: Fail, on_gap: Stop"] {
         assert!(shown.contains(part), "no {part:?} in {shown}");
     }
 }

@@ -145,6 +145,7 @@ fn lacking(guise: Option<Guise>) -> Vec<&'static str> {
             "d07b_a_message_that_kills_its_process_is_given_up_and_takes_no_others",
             "d07b_what_was_in_flight_at_a_death_is_tried_alone_once",
             "d24_what_the_broker_discarded_before_it_was_read_is_reported",
+            "d24_at_a_gap_the_subscription_stops_if_the_policy_says_so",
         ],
         Some(other) => panic!("nobody has said what {other:?} lacks"),
     };

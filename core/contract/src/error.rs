@@ -47,6 +47,8 @@ pub enum ErrorKind {
     Timeout,
     /// The application or the connection is closing or closed.
     Closed,
+    /// A subscription stopped before its end, because a policy says so.
+    Stopped,
     /// A defect in convoke or in an adapter; please report it.
     Internal,
 }

@@ -29,5 +29,5 @@ pub use app::{
 };
 pub use app::{HandlerRef, RunningSubscription, Subscribe};
 pub use describe::{DESCRIBE_VARIABLE, Description, EventDescription, HandlerDescription};
-pub use driver::{StopReason, Stopped, UnknownEvents};
+pub use driver::{OnGap, StopReason, Stopped, UnknownEvents};
 pub use observe::{End, Happening, Observer, What};

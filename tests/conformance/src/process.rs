@@ -9,6 +9,7 @@ use convoke_core::broker::{Broker, Ordering as Ordered, PublishOutcome};
 use convoke_core::cloudevents::new_id;
 use convoke_core::{Delivered, Error, Outgoing, Registry, encode, names};
 use convoke_runtime::{App, AppHandle, DrainReport, End, HandlerStatus, Happening, Observer, What};
+use tokio::time::Instant;
 
 use crate::act::{Act, Acts};
 use crate::home::Home;
@@ -142,6 +143,20 @@ impl Process {
         let status = self.handle.status().await;
         let found = status.handlers.into_iter().find(|one| one.handler == handler);
         found.ok_or_else(|| Stop::failed(format!("the status knows no handler `{handler}`")))
+    }
+
+    /// Waits until the handler has stopped, and says how it is.
+    pub(crate) async fn stopped(&self, handler: &str) -> Result<HandlerStatus, Stop> {
+        let begun = Instant::now();
+        loop {
+            let status = self.status(handler).await?;
+            if !status.stopped.is_empty() {
+                check!(!status.healthy && !self.handle.status().await.ready, "it has stopped, and is called healthy: {status:?}");
+                return Ok(status);
+            }
+            check!(begun.elapsed() < self.lab.patience(), "it does not stop: {status:#?}");
+            self.lab.wait(self.lab.ms(50)).await;
+        }
     }
 
     /// Drains, which must be clean.

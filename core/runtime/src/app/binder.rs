@@ -95,6 +95,7 @@ impl Binder {
         core.observers.clone_from(&self.observers);
         core.lease = lease(capabilities);
         core.home = subscription.broker;
+        core.on_gap = self.settings.on_gap;
         core.drain_within = self.settings.drain_within;
         let remote = Arc::new(Remote::new(core, Arc::clone(&self.turns), Arc::clone(&self.ends)));
         claims.wake(remote.waker());

@@ -1,6 +1,7 @@
 //! A subscription and the driver that it is bound to.
 
 use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use convoke_core::Topic;
@@ -24,6 +25,8 @@ pub(super) struct Bound {
     pub(super) handlers: Vec<&'static str>,
     /// Whether it was bound when the application ran already: then it is forgotten once it has ended.
     pub(super) at_run_time: bool,
+    /// Whether it was unsubscribed: then it is forgotten even if it had stopped before its end.
+    pub(super) dismissed: AtomicBool,
     task: tokio::sync::Mutex<Task>,
 }
 
@@ -48,6 +51,7 @@ impl Bound {
             topics,
             handlers: subscription.routes.iter().map(|route| route.handler.name).collect(),
             at_run_time: false,
+            dismissed: AtomicBool::new(false),
             task: tokio::sync::Mutex::new(Task { handle: Some(handle), clean: true }),
         }
     }
@@ -64,6 +68,16 @@ impl Bound {
     /// Whether the driver has ended by a panic or because it was killed.
     pub(super) fn has_failed(&self) -> bool {
         self.remote.has_ended() && !self.remote.has_drained()
+    }
+
+    /// Whether it has stopped before its end, because a policy says so.
+    pub(super) fn has_stopped(&self) -> bool {
+        self.remote.core().halted()
+    }
+
+    /// Whether there is nothing left to be told of it.
+    fn is_over(&self) -> bool {
+        self.at_run_time && self.remote.has_drained() && (self.dismissed.load(Ordering::Acquire) || !self.has_stopped())
     }
 
     /// Waits until the driver has ended, but not beyond `limit`, when it is killed. Whether it ended well.
@@ -147,7 +161,7 @@ impl Bound {
     /// Whether nothing is left to do: the engine is idle, and the broker has nothing.
     pub(super) async fn is_settled(&self, on: &Named) -> bool {
         if self.remote.has_drained() {
-            return true;
+            return !self.has_stopped();
         }
         let idle = self.remote.core().engine.idle();
         idle && on.broker.lag(&self.group, &self.topics).await.is_ok_and(|lag| lag.is_zero())
@@ -173,10 +187,10 @@ impl Bounds {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What there is now. What was bound at run time and has ended well is forgotten.
+    /// What there is now. What was bound at run time and has come to its end is forgotten.
     pub(super) fn all(&self) -> Vec<Arc<Bound>> {
         let mut list = self.list();
-        list.bound.retain(|bound| !(bound.at_run_time && bound.remote.has_drained()));
+        list.bound.retain(|bound| !bound.is_over());
         list.bound.clone()
     }
 

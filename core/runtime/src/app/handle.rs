@@ -60,6 +60,8 @@ pub struct DrainReport {
     pub unsettled: u64,
     /// Messages that were accepted for publishing and are not confirmed.
     pub unconfirmed: u64,
+    /// Subscriptions that had stopped before their end, because a policy says so: [`HandlerStatus::stopped`](super::HandlerStatus).
+    pub stopped: u64,
     /// How long it took.
     pub took: Duration,
 }
@@ -241,7 +243,8 @@ impl AppHandle {
         let closed = join_all(self.0.binder.brokers.iter().map(|one| one.broker.close(GRACE))).await;
         let unconfirmed = unconfirmed.max(closed.iter().map(|report| report.unconfirmed).sum());
         let clean = clean && cancelled == 0 && unsettled == 0 && unconfirmed == 0;
-        DrainReport { clean, cancelled, unsettled, unconfirmed, took: begun.elapsed() }
+        let stopped = bound.iter().filter(|bound| bound.has_stopped()).count() as u64;
+        DrainReport { clean, cancelled, unsettled, unconfirmed, stopped, took: begun.elapsed() }
     }
 
     /// Stops at once: cancels what runs and gives everything back. [`AppHandle::drain`] then returns soon.

@@ -26,7 +26,7 @@ use convoke_core::{BoxError, BoxHandler, ClaimStore, Delivery, HandlerDef, Regis
 use convoke_layers::DedupLayer;
 use tower::{Layer, Service};
 
-use crate::driver::UnknownEvents;
+use crate::driver::{OnGap, UnknownEvents};
 use crate::observe::Observer;
 
 pub use bind::ReadyApp;
@@ -110,6 +110,7 @@ struct Settings {
     publish_within: Duration,
     deaths: u32,
     unknown: UnknownEvents,
+    on_gap: OnGap,
     show_table: bool,
 }
 
@@ -122,6 +123,7 @@ impl Default for Settings {
             publish_within: Duration::from_secs(30),
             deaths: 3,
             unknown: UnknownEvents::Skip,
+            on_gap: OnGap::Earliest,
             show_table: true,
         }
     }
@@ -135,6 +137,7 @@ impl Settings {
         self.publish_within = bounds.publish_within.unwrap_or(self.publish_within);
         self.deaths = bounds.deaths.unwrap_or(self.deaths);
         self.unknown = bounds.unknown.unwrap_or(self.unknown);
+        self.on_gap = bounds.on_gap.unwrap_or(self.on_gap);
     }
 }
 
@@ -313,8 +316,27 @@ impl App {
     }
 
     /// What messages of an unknown event name come to on a topic that a group reads for other names (skipped, and counted).
+    ///
+    /// # Delivery
+    /// Under [`UnknownEvents::Fail`] the subscription stops at the message: what came in before is finished, in the time that a drain
+    /// may take, and the message and what is behind it in its partition stay unsettled. A program that knows the event goes on there,
+    /// in the same group. Other subscriptions of the application go on. Other members of the group stop there in their turn. A
+    /// broadcast has no place that outlives it: what it missed is not delivered later.
     pub fn unknown_events(mut self, policy: UnknownEvents) -> Self {
         self.settings.unknown = policy;
+        self
+    }
+
+    /// What is done where the broker discarded messages before they were read (goes on at the first that is there). The gap is
+    /// logged and counted in any case.
+    ///
+    /// # Delivery
+    /// Under [`OnGap::Stop`] the subscription stops there: what came in before is finished, in the time that a drain may take, and what is
+    /// behind the gap stays unsettled. Whether the broker tells of the gap again, to whoever reads next, is its own affair; where it does
+    /// not, as the embedded broker, a restart goes on behind it. A broadcast that misses something because its connection was gone has no
+    /// place to stop at: it goes on.
+    pub fn on_gap(mut self, policy: OnGap) -> Self {
+        self.settings.on_gap = policy;
         self
     }
 

@@ -33,10 +33,12 @@ impl App {
     /// If the future is dropped the application goes on without anybody to stop it; do not.
     ///
     /// # Errors
-    /// As [`App::start`]; [`ErrorKind::Timeout`] if the drain had to cancel what was running.
+    /// As [`App::start`]; [`ErrorKind::Timeout`] if the drain had to cancel what was running; [`ErrorKind::Stopped`] if it was to end
+    /// by itself, and a policy stopped a subscription before its end.
     pub async fn run(self) -> Result<(), Error> {
         // Before anything starts: a signal during the start is a request to drain, too.
         let mut signals = Signals::new()?;
+        let until_end = self.until_end;
         let app = self.start().await?;
         tokio::select! {
             () = signals.next() => {}
@@ -52,6 +54,12 @@ impl App {
                 () = signals.next() => app.abort(),
             }
         };
+        if report.stopped > 0 && until_end {
+            return Err(Error::new(
+                ErrorKind::Stopped,
+                "a subscription stopped before its end; the log says where, why, and what to do",
+            ));
+        }
         if report.clean {
             tracing::info!(took = ?report.took, "drained");
             return Ok(());

@@ -246,8 +246,8 @@ impl RunningSubscription {
         self.bound.status(&self.app.0.binder.brokers[self.bound.broker]).await.swap_remove(0)
     }
 
-    /// Waits until it has ended: at its marked end ([`Subscribe::until_end`]), because it was unsubscribed, or because the application
-    /// drains.
+    /// Waits until it has ended: at its marked end ([`Subscribe::until_end`]), because it was unsubscribed, because a policy stopped it,
+    /// or because the application drains.
     ///
     /// # Delivery
     /// At the marked end everything below the mark is settled, by this process or by other members of the group.
@@ -271,6 +271,7 @@ impl RunningSubscription {
     pub async fn unsubscribe(&self) -> DrainReport {
         let begun = Instant::now();
         let within = self.app.0.binder.settings.drain_within;
+        self.bound.dismissed.store(true, Ordering::Release);
         self.bound.remote.send(Command::Drain(within));
         self.joined(begun, begun + within + GRACE).await
     }
@@ -309,7 +310,8 @@ impl RunningSubscription {
             (core.unsettled(), core.cancelled)
         };
         let clean = clean && cancelled == 0 && unsettled == 0;
-        DrainReport { clean, cancelled, unsettled, unconfirmed: 0, took: begun.elapsed() }
+        let stopped = u64::from(self.bound.has_stopped());
+        DrainReport { clean, cancelled, unsettled, unconfirmed: 0, stopped, took: begun.elapsed() }
     }
 }
 

@@ -11,7 +11,7 @@ use super::values::{Value, Variable, Wrong};
 use super::vocabulary as v;
 use super::vocabulary::Word;
 use crate::app::{Deployment, HandlerChange, Said, SaidUrl};
-use crate::driver::UnknownEvents;
+use crate::driver::{OnGap, UnknownEvents};
 use crate::words;
 
 /// Reads one text, and gathers what is wrong with it.
@@ -93,9 +93,10 @@ impl<'t> Reader<'t> {
                 v::PUBLISH_WITHIN => bounds.publish_within = Some(value.duration()?),
                 v::DEATHS => bounds.deaths = Some(value.small_number(1..=u32::MAX)?),
                 v::UNKNOWN_EVENTS => {
-                    let choices = [("skip", UnknownEvents::Skip), ("dead-letter", UnknownEvents::DeadLetter)];
-                    bounds.unknown = Some(value.choice(&choices)?);
+                    use UnknownEvents::{DeadLetter, Fail, Skip};
+                    bounds.unknown = Some(value.choice(&[("skip", Skip), ("dead-letter", DeadLetter), ("fail", Fail)])?);
                 }
+                v::ON_GAP => bounds.on_gap = Some(value.choice(&[("earliest", OnGap::Earliest), ("stop", OnGap::Stop)])?),
                 v::BROKERS => reader.named(value, &mut into.brokers, |reader, value| Ok(reader.said_url(value)?.value))?,
                 v::TOPICS => reader.named(value, &mut into.topics, |_, value| value.name("a topic"))?,
                 v::GROUPS => reader.named(value, &mut into.groups, |_, value| value.name("a group"))?,

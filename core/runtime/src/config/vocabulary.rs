@@ -26,7 +26,8 @@ pub(super) const DRAIN_WITHIN: Word = Word::new("drain_within", "a duration in q
 pub(super) const PUBLISH_WITHIN: Word = Word::new("publish_within", "a duration in quotes", r#"publish_within = "30s""#);
 pub(super) const DEATHS: Word = Word::new("deaths", "a whole number from 1", "deaths = 3");
 pub(super) const UNKNOWN_EVENTS: Word =
-    Word::new("unknown_events", "`skip` or `dead-letter`, in quotes", r#"unknown_events = "skip""#);
+    Word::new("unknown_events", "`skip`, `dead-letter` or `fail`, in quotes", r#"unknown_events = "skip""#);
+pub(super) const ON_GAP: Word = Word::new("on_gap", "`earliest` or `stop`, in quotes", r#"on_gap = "earliest""#);
 pub(super) const BROKERS: Word =
     Word::new("brokers", "a table of URLs by the brokers' names", r#"brokers.audit = "memory://audit""#);
 pub(super) const TOPICS: Word =
@@ -36,8 +37,8 @@ pub(super) const GROUPS: Word =
 pub(super) const HANDLERS: Word = Word::new("handlers", "a table of handlers by name", "handlers.reserve.concurrency = 32");
 
 /// What stands on the first level.
-pub(super) const APP: [Word; 10] =
-    [BROKER, IN_FLIGHT, DRAIN_WITHIN, PUBLISH_WITHIN, DEATHS, UNKNOWN_EVENTS, BROKERS, TOPICS, GROUPS, HANDLERS];
+pub(super) const APP: [Word; 11] =
+    [BROKER, IN_FLIGHT, DRAIN_WITHIN, PUBLISH_WITHIN, DEATHS, UNKNOWN_EVENTS, ON_GAP, BROKERS, TOPICS, GROUPS, HANDLERS];
 
 pub(super) const MESSAGES: Word = Word::new("messages", "a whole number from 1", "messages = 512");
 pub(super) const BYTES: Word =

@@ -19,6 +19,7 @@ use super::claims::{ClaimTable, ticket};
 use super::dead::{Death, letter};
 use super::retry::restore;
 use super::route::{Counters, RouteRunner, Routed, UnknownEvents, identity, take_in};
+use super::stop::{OnGap, Stopped};
 use super::verdict::{Said, is_plain, judge};
 use crate::observe::{Observer, What};
 use crate::publisher::{Outward, too_large};
@@ -27,6 +28,8 @@ use crate::publisher::{Outward, too_large};
 #[derive(Debug)]
 pub(crate) struct PartInfo {
     pub(crate) epoch: Epoch,
+    /// What it is a partition of, and its number.
+    pub(super) place: (Topic, u32),
     /// Indices of the handlers that read its topic.
     reading: Arc<[usize]>,
     /// The topic whose messages these are, if it is one of the group's own places.
@@ -69,6 +72,7 @@ pub(crate) struct Core {
     /// Which of the application's brokers the subscription is on.
     pub(crate) home: usize,
     pub(crate) unknown: UnknownEvents,
+    pub(crate) on_gap: OnGap,
     pub(crate) max_message: Option<usize>,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
     /// After how long a delivery expires that can be extended.
@@ -79,6 +83,10 @@ pub(crate) struct Core {
     pub(crate) at_end: bool,
     /// Whether it was told to stop, and of how many messages the handler was cancelled since.
     pub(crate) stopping: bool,
+    /// Where it stopped because a policy says so.
+    pub(super) halt: Option<Box<Stopped>>,
+    /// Until when what came in before that is finished first.
+    pub(super) halting: Option<Time>,
     pub(crate) cancelled: u64,
     /// Messages that were handled since, and could not be settled any more.
     pub(super) torn: u64,
@@ -108,12 +116,15 @@ impl Core {
             outward,
             home: 0,
             unknown,
+            on_gap: OnGap::default(),
             max_message,
             observers: Vec::new(),
             lease: None,
             drain_within: Duration::ZERO,
             at_end: false,
             stopping: false,
+            halt: None,
+            halting: None,
             cancelled: 0,
             torn: 0,
             claims: ClaimTable::new(claims),
@@ -144,7 +155,8 @@ impl Core {
     }
 
     /// A partition is ours. `None` if no handler reads its topic: then nothing may be taken from it, least of all be acknowledged.
-    pub(crate) fn assigned(&mut self, part: PartId, epoch: Epoch, topic: &Topic) -> Option<Holds> {
+    pub(crate) fn assigned(&mut self, part: PartId, epoch: Epoch, place: (Topic, u32)) -> Option<Holds> {
+        let topic = &place.0;
         let (read_from, waiting) = self.routes.iter().find_map(|route| route.origin(topic))?;
         let reading = self.routes.iter().enumerate().filter(|(_, route)| route.reads(&read_from));
         let mut reading: Vec<usize> = reading.map(|(index, _)| index).collect();
@@ -152,13 +164,13 @@ impl Core {
         reading.sort_by_key(|index| self.routes[*index].matches.is_none());
         let reading: Arc<[usize]> = reading.into();
         let origin = Some(read_from).filter(|origin| origin != topic);
-        self.parts.insert(part, PartInfo { epoch, reading, origin, waiting });
+        self.parts.insert(part, PartInfo { epoch, place, reading, origin, waiting });
         Some(if waiting { Holds::Waiting } else { Holds::Messages })
     }
 
     /// Takes messages in: finds the handler of each, and tells the engine. Within [`elapse`](Self::elapse) and
-    /// [`follow`](Self::follow).
-    pub(crate) fn delivered(&mut self, now: Time, deliveries: Deliveries) {
+    /// [`follow`](Self::follow). What is behind one at which a policy says to stop, and it itself, is given back.
+    pub(crate) fn delivered(&mut self, now: Time, deliveries: Deliveries) -> Option<Deliveries> {
         let Deliveries { part, epoch, messages, .. } = deliveries;
         let mut metas = std::mem::take(&mut self.metas);
         metas.clear();
@@ -166,7 +178,9 @@ impl Core {
         let reading = info.map(|info| Arc::clone(&info.reading)).unwrap_or_default();
         let origin = info.and_then(|info| info.origin.clone());
         let waiting = info.is_some_and(|info| info.waiting);
-        for mut incoming in messages {
+        let mut messages = messages.into_iter();
+        let mut unknown = None;
+        for mut incoming in messages.by_ref() {
             let position = incoming.position;
             let mut waited = None;
             if let Some(origin) = &origin {
@@ -180,6 +194,10 @@ impl Core {
                 Routed::To(index) => (index, None, false, None),
                 Routed::Dead(index, reason, error) => (index, Some(reason), false, Some(error)),
                 Routed::Skip(index) => (index, None, true, None),
+                Routed::Fail(error) => {
+                    unknown = Some((incoming, error));
+                    break;
+                }
             };
             let route = &self.routes[index];
             #[allow(clippy::cast_possible_truncation, reason = "a handler's index is below 65,536, a message below 4 GiB")]
@@ -210,6 +228,9 @@ impl Core {
         }
         self.take(now, In::Delivered { part, epoch, metas: &metas });
         self.metas = metas;
+        let (incoming, error) = unknown?;
+        self.stop_at(now, &incoming, error);
+        Some(Deliveries::new(part, epoch, std::iter::once(incoming).chain(messages).collect()))
     }
 
     /// A call of a handler is over. Within [`elapse`](Self::elapse) and [`follow`](Self::follow).

@@ -147,11 +147,14 @@ impl Driver {
     fn take_event(&mut self, now: Time, core: &mut Core, event: SubscriptionEvent) {
         match event {
             SubscriptionEvent::Deliveries(deliveries) if core.stopping => self.late.push((now, deliveries)),
-            SubscriptionEvent::Deliveries(deliveries) => core.delivered(now, deliveries),
+            SubscriptionEvent::Deliveries(deliveries) => {
+                let rest = core.delivered(now, deliveries);
+                self.late.extend(rest.map(|rest| (now, rest)));
+            }
             SubscriptionEvent::Assigned { part, topic, partition, epoch, term, resume } => {
                 tracing::debug!(group = self.spec.group, %topic, partition, epoch = epoch.0, "a partition is assigned");
                 self.reopen = REOPEN_MIN;
-                if let Some(holds) = core.assigned(part, epoch, &topic) {
+                if let Some(holds) = core.assigned(part, epoch, (topic.clone(), partition)) {
                     let until = term.map(|term| now.after(term));
                     core.take(now, In::Assigned { part, epoch, until, resume: &resume });
                     if holds == Holds::Waiting {
@@ -181,10 +184,11 @@ impl Driver {
             SubscriptionEvent::Gap { part, from, to } => {
                 tracing::error!(group = self.spec.group, part = part.0, %from, %to, "the broker discarded messages before they were read");
                 self.remote.gap();
+                core.stop_at_gap(now, part, from, to);
             }
             SubscriptionEvent::AtEnd => {
                 tracing::debug!(group = self.spec.group, "everything up to the marked end is settled");
-                (core.stopping, core.at_end) = (true, true);
+                (core.stopping, core.halting, core.at_end) = (true, None, true);
                 core.take(now, In::Drain { by: now.after(core.drain_within) });
             }
             other => tracing::warn!(?other, "the adapter says something that this version does not know"),

@@ -49,7 +49,7 @@ pub(crate) use remote::{Command, Remote};
 pub use route::UnknownEvents;
 pub(crate) use route::{Counters, RouteRunner, Source};
 use sent::Sent;
-pub use stop::{StopReason, Stopped};
+pub use stop::{OnGap, StopReason, Stopped};
 
 /// How often a turn may go round before others get their chance.
 const ROUNDS: u32 = 64;
@@ -168,7 +168,9 @@ impl Driver {
         let now = self.now();
         let mut core = self.remote.core();
         for command in commands {
-            core.stopping |= matches!(command, Command::Drain(_) | Command::Abort);
+            if matches!(command, Command::Drain(_) | Command::Abort) {
+                (core.stopping, core.halting) = (true, None);
+            }
             match command {
                 Command::Pause(route) => core.step(now, In::Pause { route }),
                 Command::Resume(route) => core.step(now, In::Resume { route }),
@@ -211,7 +213,11 @@ impl Driver {
     fn poll_time(&mut self, cx: &mut Context<'_>) -> bool {
         let mut any = false;
         loop {
-            let wake = self.remote.core().engine.next_wake();
+            let wake = {
+                let mut core = self.remote.core();
+                any |= core.halting.is_some() && core.drain_if_finished(self.now());
+                core.next_wake()
+            };
             if wake != self.sleeping_until {
                 self.sleeping_until = wake;
                 if let Some(at) = wake {

@@ -18,6 +18,8 @@ pub enum UnknownEvents {
     Skip,
     /// They go to the dead-letter topic.
     DeadLetter,
+    /// The subscription stops there, and is reported unhealthy: [`StopReason::UnknownEvent`](super::StopReason::UnknownEvent).
+    Fail,
 }
 
 /// One handler of a subscription.
@@ -104,6 +106,8 @@ pub(crate) enum Routed {
     Dead(usize, DeadReason, String),
     /// Nowhere: nobody in the group wants it.
     Skip(usize),
+    /// Nowhere: the subscription stops here, because of this.
+    Fail(String),
 }
 
 /// Takes a message out of its envelope, if it is in one, and says who takes it. One whose envelope is broken is as undecodable as a
@@ -129,6 +133,7 @@ fn dispatch(routes: &[RouteRunner], reading: &[usize], incoming: &Incoming, unkn
     let nobody = |why: &dyn Fn() -> String| match unknown {
         UnknownEvents::Skip => Routed::Skip(first),
         UnknownEvents::DeadLetter => Routed::Dead(first, DeadReason::UnknownEvent, why()),
+        UnknownEvents::Fail => Routed::Fail(why()),
     };
     let Some(wire_type) = headers.get(names::TYPE) else {
         // A bare message is what the topic's event is: the one that says `bare`, or the first.

@@ -1,9 +1,9 @@
 //! D6: what comes in broken is a dead letter, byte for byte and at once, and the stream goes on.
 
-use convoke_runtime::UnknownEvents;
+use convoke_runtime::{StopReason, UnknownEvents};
 
 use crate::Foreign;
-use crate::act::on;
+use crate::act::{on, on_anything};
 use crate::lab::Lab;
 use crate::note::Note;
 use crate::process::Process;
@@ -96,6 +96,31 @@ pub(super) async fn d06_an_unknown_event_is_a_dead_letter_if_the_policy_says_so(
     let letters = lab.read(&lab.dead(topic, "work")).await?;
     let reasons: Vec<_> = letters.iter().map(|letter| letter.text("convoke-dead-reason")).collect();
     check_eq!(reasons, [Some("unknown-event")], "reasons of dead letters");
+    Ok(())
+}
+
+pub(super) async fn d06_at_an_unknown_event_the_subscription_stops_if_the_policy_says_so(lab: Lab) -> CaseResult {
+    let (topic, other) = (lab.topic("in"), lab.topic("other"));
+    let fails = |app: convoke_runtime::App| app.unknown_events(UnknownEvents::Fail);
+    let app = lab.process("1").with(on("work", topic)).with(on("rest", other)).configure(fails).start().await?;
+    app.publish(topic, &[Note::new("k", 1)]).await?;
+    lab.produce(topic, Foreign::of("?").key("k").header("ce-type", "somebody.elses.v1")).await?;
+    app.publish(topic, &[Note::new("k", 2), Note::new("k", 3)]).await?;
+    let status = app.stopped("work").await?;
+    let [stopped] = &status.stopped[..] else { return Err(Stop::failed(format!("it stops more than once: {status:?}"))) };
+    check_eq!((stopped.reason, stopped.topic.as_str()), (StopReason::UnknownEvent, topic), "(reason, topic) of {stopped:?}");
+    // What is before it is handled, and the rest of the application goes on; nothing behind it is.
+    app.publish(other, &[Note::new("k", 100)]).await?;
+    lab.until("the rest goes on", || lab.calls().of_handler("rest").done() == [100]).await?;
+    lab.wait(lab.ms(2000)).await;
+    lab.calls().of_handler("work").each_done_once([1])?;
+    check!(app.status("rest").await?.healthy, "what did not stop is called unhealthy");
+    app.drain().await?;
+    // One that knows it, which the suite numbers 0, goes on exactly there.
+    let app = lab.process("2").with(on_anything("work", topic)).with(on("rest", other)).configure(fails).start().await?;
+    app.settled().await?;
+    lab.calls().of_process("2").each_done_once([0, 2, 3])?;
+    check!(lab.read(&lab.dead(topic, "work")).await?.is_empty(), "there is a dead letter");
     Ok(())
 }
 

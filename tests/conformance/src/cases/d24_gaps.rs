@@ -1,12 +1,16 @@
 //! D24: what the broker discarded before it was read is seen.
 
+use convoke_runtime::{OnGap, StopReason};
+
 use crate::act::on;
 use crate::lab::Lab;
 use crate::note::{Note, notes};
-use crate::stop::{CaseResult, check};
+use crate::process::Process;
+use crate::stop::{CaseResult, Stop, check, check_eq};
 
-pub(super) async fn d24_what_the_broker_discarded_before_it_was_read_is_reported(lab: Lab) -> CaseResult {
-    let topic = lab.topic("in");
+/// A group that has read the notes 0 to 15; what came then, the broker has discarded, and note 200 is there. Gives back a process that
+/// goes on publishing.
+async fn with_a_gap(lab: &Lab, topic: &'static str) -> Result<Process, Stop> {
     let app = lab.process("1").with(on("work", topic)).start().await?;
     app.publish(topic, &notes(16, 16)).await?;
     app.settled().await?;
@@ -17,10 +21,34 @@ pub(super) async fn d24_what_the_broker_discarded_before_it_was_read_is_reported
     other.settled().await?;
     lab.harness().discard(topic).await?;
     other.publish(topic, &[Note::new("k", 200)]).await?;
+    Ok(other)
+}
+
+pub(super) async fn d24_what_the_broker_discarded_before_it_was_read_is_reported(lab: Lab) -> CaseResult {
+    let topic = lab.topic("in");
+    let _other = with_a_gap(&lab, topic).await?;
     let app = lab.process("3").with(on("work", topic)).start().await?;
     app.settled().await?;
     lab.calls().of_process("3").each_done_once([200])?;
     let status = app.status("work").await?;
     check!(status.gaps > 0, "32 messages were discarded before they were read, and nothing says so: {status:?}");
     Ok(())
+}
+
+pub(super) async fn d24_at_a_gap_the_subscription_stops_if_the_policy_says_so(lab: Lab) -> CaseResult {
+    let topic = lab.topic("in");
+    let other = with_a_gap(&lab, topic).await?;
+    let app = lab.process("3").with(on("work", topic)).configure(|app| app.on_gap(OnGap::Stop)).start().await?;
+    let status = app.stopped("work").await?;
+    let [stopped] = &status.stopped[..] else { return Err(Stop::failed(format!("it stops more than once: {status:?}"))) };
+    check_eq!((stopped.reason, stopped.topic.as_str()), (StopReason::Gap, topic), "(reason, topic) of {stopped:?}");
+    check!(status.gaps > 0, "the gap is not counted: {status:?}");
+    other.publish(topic, &[Note::new("k", 201)]).await?;
+    lab.wait(lab.ms(2000)).await;
+    check!(lab.calls().of_process("3").of_number(201).len() == 0, "it goes on all the same");
+    app.drain().await?;
+    // What is there is lost to nobody: who is told to goes on behind the gap.
+    let app = lab.process("4").with(on("work", topic)).start().await?;
+    app.settled().await?;
+    lab.calls().of_handler("work").each_done_once((0..16).chain([200, 201]))
 }

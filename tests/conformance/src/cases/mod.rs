@@ -65,6 +65,7 @@ cases! {
         d06_an_unknown_version_is_a_dead_letter_and_never_a_skip
         d06_an_unknown_event_is_skipped_and_counted
         d06_an_unknown_event_is_a_dead_letter_if_the_policy_says_so
+        d06_at_an_unknown_event_the_subscription_stops_if_the_policy_says_so
         d06_a_tombstone_is_a_dead_letter_and_stays_one;
     "D7" d07_retry:
         d07_attempts_are_spaced_by_the_backoff_up_to_their_number
@@ -140,7 +141,8 @@ cases! {
         d23_what_a_handler_does_and_has_before_it_can_be_read
         d23_who_is_connected_and_makes_no_progress_is_unhealthy;
     "D24" d24_gaps:
-        d24_what_the_broker_discarded_before_it_was_read_is_reported;
+        d24_what_the_broker_discarded_before_it_was_read_is_reported
+        d24_at_a_gap_the_subscription_stops_if_the_policy_says_so;
 }
 
 #[cfg(test)]

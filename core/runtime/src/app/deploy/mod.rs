@@ -12,7 +12,7 @@ use convoke_core::HandlerOptions;
 use convoke_core::broker::Start;
 
 use super::plan::Problems;
-use crate::driver::UnknownEvents;
+use crate::driver::{OnGap, UnknownEvents};
 
 pub(crate) use env::{broker_variable, from_env};
 pub(crate) use names::Names;
@@ -87,6 +87,7 @@ pub(crate) struct Bounds {
     pub(crate) publish_within: Option<Duration>,
     pub(crate) deaths: Option<u32>,
     pub(crate) unknown: Option<UnknownEvents>,
+    pub(crate) on_gap: Option<OnGap>,
 }
 
 /// What is said of a handler.
@@ -149,6 +150,7 @@ impl Deployment {
             publish_within: over_bounds.publish_within.or(bounds.publish_within),
             deaths: over_bounds.deaths.or(bounds.deaths),
             unknown: over_bounds.unknown.or(bounds.unknown),
+            on_gap: over_bounds.on_gap.or(bounds.on_gap),
         };
         self.problems.extend(over.problems);
     }
