@@ -3,6 +3,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cargo test --workspace --all-features
+# What compiles an application as a user does, apart from the workspace.
+cargo test --workspace --all-features --test mistakes --test sample -- --ignored
 cargo test --manifest-path tests/interop/Cargo.toml
 tests/outside.sh
 book/build.sh

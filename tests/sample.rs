@@ -38,6 +38,7 @@ fn cargo(command: &str) -> String {
 
 /// One test, because its steps share a target directory and a lock file.
 #[test]
+#[ignore = "full tier: it compiles all that an application is made of once more"]
 fn the_sample_builds_without_warnings_passes_its_test_and_drains() {
     // The workspace's versions: they agree, and nothing is fetched that is not there already.
     fs::copy(root().join("Cargo.lock"), root().join("tests/sample/Cargo.lock")).unwrap();

@@ -26,7 +26,6 @@ const MUTANTS: &[(Mutant, &str)] = &[
     (Runtime(TakesErrorsForSuccess), "d01_a_message_is_thrown"),
     (Broker(AcksEarly), "d02_a_crash_loses"),
     (Broker(AcksEarly), "d02_a_crash_before"),
-    (Broker(ForgetsAcks), "d02_a_crash_loses"),
     (Broker(HidesCuts), "d03_after_a_cut"),
     (Broker(ForgetsPublishes), "d04_ok_means"),
     (Broker(TakesWhatHasNoTopic), "d04_a_missing"),
@@ -76,7 +75,7 @@ const MUTANTS: &[(Mutant, &str)] = &[
     (Log(ForgetsProgress), "d22_a_dry_run"),
     (Broker(SettlesWhatIsRead), "d22_a_dry_run"),
     (Broker(HasNoLag), "d23_what"),
-    (Broker(HidesGaps), "d24_"),
+    (Broker(HidesGaps), "d24_what"),
 ];
 
 impl Mutant {
