@@ -1,7 +1,7 @@
 //! The command-line tool of convoke, as a library: so that its commands are tried in the process of a test.
 //!
 //! A command is a module with its arguments, for clap, and a function that carries them out on a [`World`]. To add one, write such
-//! a module, and name it in [`args::Command`].
+//! a module, and name it in `args::Command`.
 
 mod args;
 mod dead;
