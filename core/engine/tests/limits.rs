@@ -1,5 +1,5 @@
 //! Pauses, probes, time-outs, batches and suspects.
-#![allow(missing_docs)]
+#![allow(missing_docs, reason = "tests say by their names what they are about")]
 mod common;
 
 use common::*;

@@ -1,5 +1,5 @@
 //! Acknowledging, by message and by watermark; leases; credit.
-#![allow(missing_docs)]
+#![allow(missing_docs, reason = "tests say by their names what they are about")]
 mod common;
 
 use std::time::Duration;

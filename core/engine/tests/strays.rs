@@ -1,5 +1,5 @@
 //! Inputs that nobody waits for, and those that a driver should not send: they change nothing that is right.
-#![allow(missing_docs)]
+#![allow(missing_docs, reason = "tests say by their names what they are about")]
 mod common;
 
 use std::time::Duration;

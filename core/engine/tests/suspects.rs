@@ -1,5 +1,5 @@
 //! Marks of suspects that come late, are refused, or meet something else on their way.
-#![allow(missing_docs)]
+#![allow(missing_docs, reason = "tests say by their names what they are about")]
 mod common;
 
 use common::*;

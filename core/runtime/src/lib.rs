@@ -7,6 +7,7 @@ mod app;
 mod config;
 mod describe;
 mod driver;
+mod forward;
 mod join;
 mod observe;
 mod on_demand;

@@ -1,19 +1,19 @@
 //! A broker around a broker that makes topics when they are first needed: those of events whose topic has a parameter, when the
 //! first event of a new value is published; and what a group has beside a topic that it reads by a pattern, when that appears.
 
-use std::any::Any;
 use std::collections::HashSet;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use convoke_core::broker::{
-    Broker, Capabilities, CloseReport, EnsureMode, EnsureReport, Faults, GroupSpec, Health, Lag, PublishOutcome, SubscribeSpec,
-    Subscription, SubscriptionEvent, TopicSpec, Topology,
+    Broker, EnsureMode, EnsureReport, GroupSpec, PublishOutcome, SubscribeSpec, Subscription, SubscriptionEvent, TopicSpec,
+    Topology,
 };
 use convoke_core::{BoxFuture, Error, ErrorKind, Outgoing, Topic, TopicPattern, names};
 use futures_core::Stream;
+
+use crate::forward::forward_to_inner;
 
 /// See the module's documentation.
 pub(crate) struct OnDemand {
@@ -67,10 +67,6 @@ impl OnDemand {
 
 // Written without `async_trait`, whose shape this is: the runtime needs the macro for nothing else.
 impl Broker for OnDemand {
-    fn capabilities(&self) -> &Capabilities {
-        self.inner.capabilities()
-    }
-
     fn ensure<'a, 'b, 'f>(&'a self, topology: &'b Topology, mode: EnsureMode) -> BoxFuture<'f, Result<EnsureReport, Error>>
     where
         'a: 'f,
@@ -121,43 +117,7 @@ impl Broker for OnDemand {
         self.inner.delete_topic(topic)
     }
 
-    fn topics<'a, 'f>(&'a self) -> BoxFuture<'f, Result<Vec<(Topic, u32)>, Error>>
-    where
-        'a: 'f,
-        Self: 'f,
-    {
-        self.inner.topics()
-    }
-
-    fn lag<'a, 'b, 'c, 'f>(&'a self, group: &'b str, topics: &'c [Topic]) -> BoxFuture<'f, Result<Lag, Error>>
-    where
-        'a: 'f,
-        'b: 'f,
-        'c: 'f,
-        Self: 'f,
-    {
-        self.inner.lag(group, topics)
-    }
-
-    fn health(&self) -> Health {
-        self.inner.health()
-    }
-
-    fn close<'a, 'f>(&'a self, within: Duration) -> BoxFuture<'f, CloseReport>
-    where
-        'a: 'f,
-        Self: 'f,
-    {
-        self.inner.close(within)
-    }
-
-    fn faults(&self) -> Option<&dyn Faults> {
-        self.inner.faults()
-    }
-
-    fn native(&self) -> &(dyn Any + Send + Sync) {
-        self.inner.native()
-    }
+    forward_to_inner!();
 }
 
 /// The events of a subscription. An assignment of a topic that is new to it is passed on once what belongs beside the topic is there,

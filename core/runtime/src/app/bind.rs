@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::App;
 use super::binder::Binder;
-use super::brokers::Named;
+use super::brokers::{BrokerNames, Named};
 use super::deploy::{Deployment, Names};
 use super::handle::{AppHandle, Inner};
 use super::plan::Plan;
@@ -48,8 +48,7 @@ impl ReadyApp {
     /// The same for a further broker; `None` if there is none of this name.
     #[must_use]
     pub fn topology_of(&self, broker: &str) -> Option<Topology> {
-        let index = self.brokers.iter().skip(1).position(|one| one.name == broker)?;
-        Some(self.plan.topology(index + 1))
+        BrokerNames::of_all(&self.brokers).find(Some(broker)).map(|index| self.plan.topology(index))
     }
 
     /// The way out of the application.
@@ -57,8 +56,8 @@ impl ReadyApp {
         let events = &self.app.registry.events;
         let brokers = self.brokers.iter().map(|one| Arc::clone(&one.broker)).collect();
         let mut outward = Outward::new(&self.app.name, self.names.clone(), brokers);
-        let find = |name: &str| self.brokers.iter().skip(1).position(|one| one.name == name).map(|index| index + 1);
-        outward.events(events, |event| event.broker.map_or(Ok(0), |name| find(name).ok_or(name)));
+        let names = BrokerNames::of_all(&self.brokers);
+        outward.events(events, |event| names.of(event));
         for route in self.plan.subscriptions.iter().flat_map(|subscription| &subscription.routes) {
             route.topics().for_each(|topic| outward.read(route.broker, topic, events));
         }

@@ -1,14 +1,11 @@
 //! A broker around a broker that remembers what was published.
 
-use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use convoke_core::broker::{
-    Broker, Capabilities, CloseReport, EnsureMode, EnsureReport, Faults, Health, Lag, PublishOutcome, SubscribeSpec,
-    Subscription, Topology,
-};
+use convoke_core::broker::{Broker, EnsureMode, EnsureReport, PublishOutcome, SubscribeSpec, Subscription, Topology};
 use convoke_core::{BoxFuture, Error, Message, Outgoing, Topic};
+
+use crate::forward::forward_to_inner;
 
 /// What was confirmed, in order.
 #[derive(Default)]
@@ -33,10 +30,6 @@ pub(crate) struct Recorder {
 
 // Written without `async_trait`, whose shape this is: the runtime needs the macro for nothing else.
 impl Broker for Recorder {
-    fn capabilities(&self) -> &Capabilities {
-        self.inner.capabilities()
-    }
-
     fn ensure<'a, 'b, 'f>(&'a self, topology: &'b Topology, mode: EnsureMode) -> BoxFuture<'f, Result<EnsureReport, Error>>
     where
         'a: 'f,
@@ -76,41 +69,5 @@ impl Broker for Recorder {
         self.inner.delete_topic(topic)
     }
 
-    fn topics<'a, 'f>(&'a self) -> BoxFuture<'f, Result<Vec<(Topic, u32)>, Error>>
-    where
-        'a: 'f,
-        Self: 'f,
-    {
-        self.inner.topics()
-    }
-
-    fn lag<'a, 'b, 'c, 'f>(&'a self, group: &'b str, topics: &'c [Topic]) -> BoxFuture<'f, Result<Lag, Error>>
-    where
-        'a: 'f,
-        'b: 'f,
-        'c: 'f,
-        Self: 'f,
-    {
-        self.inner.lag(group, topics)
-    }
-
-    fn health(&self) -> Health {
-        self.inner.health()
-    }
-
-    fn close<'a, 'f>(&'a self, within: Duration) -> BoxFuture<'f, CloseReport>
-    where
-        'a: 'f,
-        Self: 'f,
-    {
-        self.inner.close(within)
-    }
-
-    fn faults(&self) -> Option<&dyn Faults> {
-        self.inner.faults()
-    }
-
-    fn native(&self) -> &(dyn Any + Send + Sync) {
-        self.inner.native()
-    }
+    forward_to_inner!();
 }
