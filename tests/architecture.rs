@@ -146,6 +146,27 @@ fn a_client_belongs_to_one_adapter() {
 }
 
 #[test]
+fn the_quick_tier_is_all_that_needs_no_client() {
+    let metadata: Value = serde_json::from_str(&cargo(&["metadata", "--format-version", "1", "--no-deps"])).unwrap();
+    let ids =
+        |list: &str| BTreeSet::from_iter(metadata[list].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()));
+    for left_out in ids("workspace_members").difference(&ids("workspace_default_members")) {
+        let package = left_out.rsplit('/').next().unwrap();
+        let servers = package.starts_with("servers#");
+        let tree = cargo(&["tree", "--package", left_out, "--edges", "normal", "--prefix", "none", "--format", "{p}"]);
+        assert!(servers || clients(&tree).next().is_some(), "`{package}` belongs to `default-members`: it has no client");
+    }
+    let tree = cargo(&["tree", "--edges", "normal,build,dev", "--prefix", "none", "--format", "{p}"]);
+    assert!(tree.contains("convoke-memory v"), "{tree}");
+    assert_eq!(clients(&tree).next(), None, "`cargo test` would build a network client");
+}
+
+/// The clients of brokers in what `cargo tree` says.
+fn clients(tree: &str) -> impl Iterator<Item = &str> {
+    tree.lines().filter_map(|line| line.split(' ').next()).filter(|name| CLIENTS.contains(name))
+}
+
+#[test]
 fn one_minimum_version_of_rust_and_the_documents_say_it() {
     let packages = packages();
     let versions: BTreeSet<_> = packages.iter().map(|package| package.rust_version.as_deref()).collect();

@@ -147,9 +147,9 @@ fn a_program_of_its_own_is_asked_and_reaches_no_broker() {
     let folder = Folder::new("quakes");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let file = folder.path("convoke.lock.json");
-    // As the tests of the whole workspace have built it already.
+    // As `cargo test` has built it already.
     let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--workspace", "--all-features", "--example", "quakes"]);
+    build.args(["build", "--quiet", "--example", "quakes"]);
     assert!(build.current_dir(root).status().unwrap().success());
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("debug/examples/quakes");
     let tool = |check: &[&str], broker: &str| {
