@@ -1,0 +1,324 @@
+#!/usr/bin/env bash
+# Real servers for the tests: installs what is missing, starts them on loopback, with folders and ports of their own, and makes them
+# suffer. All that it brings lies below target/servers, but for Debian's packages.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+home=${CONVOKE_SERVERS:-$here/../target/servers}
+mkdir -p "$home/run" && home=$(cd "$home" && pwd)
+kinds="kafka nats redis rabbitmq"
+nats_version=v2.12.2
+# Of Kafka: so many listeners lead through a proxy each. A proxy stands at a listener's port + this number.
+proxied=12
+
+usage() {
+    cat <<TEXT
+tests/servers.sh install  [KIND...]   installs what is missing; all kinds, if none is named
+tests/servers.sh start    [NAME...]   starts servers on the data they left, waits until they answer, and prints their URLs
+tests/servers.sh stop     [NAME...]   ends them in order
+tests/servers.sh kill     [NAME...]   ends them as a power failure does
+tests/servers.sh restart  [NAME...]   kills and starts them
+tests/servers.sh freeze   [NAME...]   lets them stand still, connections open; \`thaw\` lets them go on
+tests/servers.sh status   [NAME...]   prints what runs
+tests/servers.sh remove   [NAME...]   kills them and deletes their data
+tests/servers.sh versions [KIND...]   prints the versions of what is installed
+A KIND is one of: $kinds. A NAME is a kind, or a kind and a suffix, as in redis-2.
+TEXT
+}
+
+fail() {
+    echo "$*" >&2
+    exit 1
+}
+
+# ---- install
+
+missing() {
+    case $1 in
+    kafka) [ -d "$home/kafka" ] && command -v java >/dev/null || echo kafka ;;
+    nats) nats_server >/dev/null || echo nats ;;
+    redis) command -v redis-server >/dev/null || echo redis ;;
+    rabbitmq) [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || echo rabbitmq ;;
+    python) "$home/python/bin/python" -c 'import kafka, nats, pika, redis' 2>/dev/null || echo python ;;
+    *) fail "there is no server of the kind \`$1\`; there are: $kinds" ;;
+    esac
+}
+
+nats_server() {
+    [ -x "$home/bin/nats-server" ] && echo "$home/bin/nats-server" || command -v nats-server
+}
+
+# Debian's packages. None of them may start a service here.
+packages() {
+    local sudo=()
+    [ "$(id -u)" = 0 ] || sudo=(sudo)
+    local policy=/usr/sbin/policy-rc.d
+    [ -e $policy ] || {
+        printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee $policy >/dev/null
+        "${sudo[@]}" chmod +x $policy
+        # shellcheck disable=SC2064
+        trap "${sudo[*]} rm -f $policy" EXIT
+    }
+    "${sudo[@]}" apt-get update -qq
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 "$@" >/dev/null
+}
+
+install_one() {
+    echo "installing $1" >&2
+    case $1 in
+    kafka)
+        command -v java >/dev/null && command -v mvn >/dev/null || packages openjdk-17-jre-headless maven
+        mvn -q -B -f "$here/servers/kafka/pom.xml" dependency:copy-dependencies -DoutputDirectory="$home/kafka.part" >&2
+        mv "$home/kafka.part" "$home/kafka"
+        ;;
+    nats)
+        if command -v go >/dev/null; then
+            GOBIN=$home/bin go install github.com/nats-io/nats-server/v2@$nats_version >&2
+        else
+            packages nats-server
+        fi
+        ;;
+    redis) packages redis-server ;;
+    rabbitmq) packages rabbitmq-server ;;
+    python)
+        python3 -c 'import ensurepip' 2>/dev/null || packages python3-venv
+        python3 -m venv "$home/python"
+        "$home/python/bin/pip" install -q -r "$here/servers/requirements.txt" >&2
+        ;;
+    esac
+}
+
+# One at a time, whoever else does so on this machine.
+install() {
+    (
+        flock 8
+        for kind in $(for kind in "$@" python; do missing "$kind"; done); do install_one "$kind"; done
+    ) 8>"${TMPDIR:-/tmp}/convoke-servers-$UID.lock"
+}
+
+versions() {
+    for kind in "$@"; do
+        case $kind in
+        kafka) echo "kafka $(basename "$home"/kafka/kafka_2.13-*.jar .jar | sed 's/.*-//')" ;;
+        nats) echo "nats $("$(nats_server)" --version | sed 's/.*v//')" ;;
+        redis) echo "redis $(redis-server --version | sed 's/.* v=\([^ ]*\).*/\1/')" ;;
+        rabbitmq) echo "rabbitmq $(basename /usr/lib/rabbitmq/lib/rabbitmq_server-* | sed 's/.*-//')" ;;
+        esac
+    done
+}
+
+# ---- one server: a folder below run/, which has its ports, its data, its log, and the process group that is alive
+
+alive() {
+    [ -s "$home/run/$1/pid" ] && kill -0 -- "-$(cat "$home/run/$1/pid")" 2>/dev/null
+}
+
+signal() {
+    alive "$2" || return 0
+    kill "-$1" -- "-$(cat "$home/run/$2/pid")"
+}
+
+listens() {
+    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
+# A block of ports that nobody has. It stays claimed as long as somebody has descriptor 9 open: the server, or who holds it.
+claim() {
+    local folder=$home/run/$1 claims=${TMPDIR:-/tmp}/convoke-ports-$UID base
+    mkdir -p "$claims"
+    for _ in $(seq 100); do
+        base=$((10000 + RANDOM % 700 * 32))
+        [ -s "$folder/port" ] && base=$(cat "$folder/port")
+        exec 9>"$claims/$base"
+        if flock -n 9 && { [ -s "$folder/port" ] || free "$base"; }; then
+            echo "$base" >"$folder/port"
+            return
+        fi
+        [ ! -s "$folder/port" ] || fail "port $base is taken by another server"
+    done
+    fail "there are no free ports"
+}
+
+free() {
+    local port
+    for port in $(seq "$1" $(($1 + 31))); do ! listens "$port" || return 1; done
+}
+
+url() {
+    local port
+    port=$(cat "$home/run/$1/port")
+    case $1 in
+    kafka*) echo "kafka://127.0.0.1:$port" ;;
+    nats*) echo "nats://127.0.0.1:$port" ;;
+    redis*) echo "redis://127.0.0.1:$port" ;;
+    rabbitmq*) echo "amqp://guest:guest@127.0.0.1:$port" ;;
+    esac
+}
+
+start() {
+    local kind=${1%%-*} folder=$home/run/$1
+    [ -z "$(missing "$kind")" ] || fail "$kind is not installed: run \`tests/servers.sh install $kind\`"
+    mkdir -p "$folder/data"
+    if ! alive "$1"; then
+        [ -n "${held:-}" ] || claim "$1"
+        "run_$kind" "$folder" "$(cat "$folder/port")"
+    fi
+    local pid
+    pid=$(cat "$folder/pid")
+    for _ in $(seq 600); do
+        kill -0 "$pid" 2>/dev/null || break
+        if answer_of "$kind" "$(cat "$folder/port")"; then return; fi
+        sleep 0.1
+    done
+    tail -n 20 "$folder/log" >&2
+    signal KILL "$1"
+    fail "$1 does not start; its log is $folder/log"
+}
+
+# In a process group of its own, so that what it starts ends with it.
+launch() {
+    local folder=$1
+    shift
+    setsid "$@" >>"$folder/log" 2>&1 </dev/null &
+    echo $! >"$folder/pid"
+    disown
+}
+
+run_redis() {
+    launch "$1" redis-server --port "$2" --bind 127.0.0.1 --dir "$1/data" --save "" --appendonly yes --appendfsync always
+}
+
+run_nats() {
+    cat >"$1/nats.conf" <<CONF
+listen: "127.0.0.1:$2"
+jetstream { store_dir: "$1/data", sync_interval: always }
+CONF
+    launch "$1" "$(nats_server)" -c "$1/nats.conf"
+}
+
+run_rabbitmq() {
+    # The port mapper belongs to the group, lest it stay behind.
+    # shellcheck disable=SC2016
+    launch "$1" env HOME="$1" RABBITMQ_NODENAME=rabbit@localhost RABBITMQ_NODE_PORT="$2" RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 \
+        RABBITMQ_DIST_PORT=$(($2 + 1)) ERL_EPMD_PORT=$(($2 + 2)) ERL_EPMD_ADDRESS=127.0.0.1 RABBITMQ_MNESIA_BASE="$1/data" \
+        RABBITMQ_LOG_BASE="$1" RABBITMQ_PID_FILE="$1/rabbit.pid" RABBITMQ_ENABLED_PLUGINS_FILE="$1/plugins" RABBITMQ_LOGS=- \
+        bash -c 'epmd & until (exec 3<>/dev/tcp/127.0.0.1/$ERL_EPMD_PORT) 2>/dev/null; do sleep 0.02; done
+            exec /usr/lib/rabbitmq/bin/rabbitmq-server'
+}
+
+run_kafka() {
+    local listeners="PLAINTEXT://127.0.0.1:$2" advertised="PLAINTEXT://127.0.0.1:$2" map="PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT" i
+    for ((i = 1; i <= proxied; i++)); do
+        listeners+=",PROXIED$i://127.0.0.1:$(($2 + 1 + i))"
+        advertised+=",PROXIED$i://127.0.0.1:$(($2 + 1 + proxied + i))"
+        map+=",PROXIED$i:PLAINTEXT"
+    done
+    cat - "$here/servers/kafka/server.properties" >"$1/server.properties" <<CONF
+listeners=$listeners,CONTROLLER://127.0.0.1:$(($2 + 1))
+advertised.listeners=$advertised
+listener.security.protocol.map=$map
+controller.quorum.voters=1@127.0.0.1:$(($2 + 1))
+log.dirs=$1/data
+CONF
+    local log4j="-Dlog4j2.configurationFile=$here/servers/kafka/log4j2.properties"
+    [ -e "$1/data/meta.properties" ] ||
+        java "$log4j" -XX:TieredStopAtLevel=1 -cp "$home/kafka/*" kafka.tools.StorageTool format -t MkU3OEVBNTcwNTJENDM2Qg \
+            -c "$1/server.properties" >>"$1/log" 2>&1
+    launch "$1" java -Xms128m -Xmx512m -XX:+UseSerialGC "$log4j" -cp "$home/kafka/*" kafka.Kafka "$1/server.properties"
+}
+
+# Whether the server answers a request, each in the first words of its protocol.
+answer_of() {
+    (
+        exec 3<>"/dev/tcp/127.0.0.1/$2" || exit 1
+        case $1 in
+        redis) printf 'PING\r\n' >&3 && read -r -t 1 line <&3 && [ "${line%%$'\r'}" = +PONG ] ;;
+        nats)
+            printf 'CONNECT {"verbose":false}\r\nSUB ready 1\r\nPUB $JS.API.INFO ready 0\r\n\r\n' >&3
+            while read -r -t 1 line <&3; do [[ $line != *'"memory"'* ]] || exit 0; done
+            exit 1
+            ;;
+        # Answered as soon as its listener takes requests, which it does when the node has joined.
+        kafka) printf '\0\0\0\x0a\0\x12\0\0\0\0\0\1\xff\xff' >&3 && [ "$(timeout 1 head -c 8 <&3 | wc -c)" = 8 ] ;;
+        rabbitmq) printf 'AMQP\0\0\x09\1' >&3 && [ "$(timeout 1 head -c 8 <&3 | wc -c)" = 8 ] ;;
+        esac
+    ) 2>/dev/null
+}
+
+gone() {
+    for _ in $(seq "$2"); do
+        alive "$1" || return 0
+        sleep 0.02
+    done
+    return 1
+}
+
+kill_() {
+    signal KILL "$1"
+    gone "$1" 500 || fail "$1 cannot be killed"
+}
+
+stop() {
+    signal CONT "$1"
+    # The first of the group knows how to end the rest.
+    ! alive "$1" || kill -TERM "$(cat "$home/run/$1/pid")" 2>/dev/null || true
+    # What has not ended in ten seconds is stuck; what is left of the group serves nothing.
+    for _ in $(seq 500); do
+        kill -0 "$(cat "$home/run/$1/pid")" 2>/dev/null || break
+        sleep 0.02
+    done
+    kill_ "$1"
+}
+
+restart() { kill_ "$1" && start "$1"; }
+freeze() { signal STOP "$1"; }
+thaw() { signal CONT "$1"; }
+
+remove() {
+    kill_ "$1"
+    rm -rf "${home:?}/run/$1"
+}
+
+status() {
+    local state=stopped
+    ! alive "$1" || state=running
+    ! grep -qs '^State:.T' "/proc/$(cat "$home/run/$1/pid" 2>/dev/null)/status" || state=frozen
+    echo "$1 $state $(url "$1")"
+}
+
+# Serves a program that owns the server: commands as lines, an answer for each, and the end of the input is the end of the server.
+hold() {
+    local held=1 command said
+    mkdir -p "$home/run/$1"
+    claim "$1"
+    echo "$(cat "$home/run/$1/port") $(url "$1")"
+    while read -r command; do
+        [ "$command" != kill ] || command=kill_
+        if said=$("$command" "$1" 2>&1); then echo ok; else echo "${said//$'\n'/ | }"; fi
+    done
+    remove "$1"
+}
+
+command=${1:-}
+shift || true
+case $command in
+install | versions)
+    # shellcheck disable=SC2086
+    $command ${*:-$kinds}
+    ;;
+hold) hold "$1" ;;
+start)
+    # shellcheck disable=SC2086
+    for name in ${*:-$kinds}; do
+        install "${name%%-*}"
+        (start "$name") && status "$name"
+    done
+    ;;
+stop | kill | restart | freeze | thaw | status | remove)
+    [ "$command" != kill ] || command=kill_
+    for name in ${*:-$(ls "$home/run")}; do
+        [ -d "$home/run/$name" ] || fail "there is no server \`$name\`: start it with \`tests/servers.sh start $name\`"
+        ("$command" "$name")
+    done
+    ;;
+*) usage >&2 && exit 2 ;;
+esac
