@@ -286,6 +286,9 @@ impl Engine {
     #[must_use]
     pub fn status(&self, route: RouteId) -> RouteStatus {
         let Some(state) = self.routes.get(route.0 as usize) else { return RouteStatus::default() };
+        let pending = |entry: &&Entry| matches!(entry.state, State::Queued | State::Ready | State::Stalled);
+        let of_route = |entry: &&Entry| entry.meta.route == route;
+        debug_assert_eq!(state.pending as usize, self.slots.iter().filter(of_route).filter(pending).count());
         let mut status = RouteStatus {
             running: state.running,
             concurrency: state.concurrency,

@@ -123,7 +123,11 @@ impl Engine {
     pub(crate) fn enter_first(&mut self, now: Time, i: u32, out: &mut Vec<Out>) {
         let lane = self.lanes.open(self.slots[i as usize].meta.lane);
         let state = &self.lanes.table[lane as usize];
-        let after = if state.active > 0 { state.list.head } else { NIL };
+        // What runs stands first: of a batch, that is more than one.
+        let (mut after, mut next) = (NIL, state.list.head);
+        for _ in 0..state.active {
+            (after, next) = (next, self.behind(next));
+        }
         self.insert(now, i, lane, after, out);
     }
 

@@ -23,22 +23,26 @@
 //!    everything that its handler returned is confirmed, or its copy (dead letter, retry) is confirmed, or nobody wants it.
 //! 8. **Watermark.** A commit says the lowest delivered position that is not done, or the one after the last delivered; exactly
 //!    the delivered ranges that are done above it, with what the last owner had done beyond; and attempts and deaths of the rest.
+//!    Only what has no room in its text is left out, from the top, and ranges first.
 //! 9. **Credit.** Let `r = max(1, messages / 2P)` for `P` partitions. What a partition uses (delivered and not settled, or granted
 //!    and not delivered) is raised by a grant up to `r` always; beyond that only if, after it, the sum over the partitions of
 //!    `max(used, r)` is at most `max(messages, P)`. So the total is at most that while the assignment does not change; a new
 //!    partition may add its `r` to it, which is recovered as credit returns. The same holds for bytes, where one message for each
-//!    partition may go over. A partition that uses nothing, and whose intake is not stopped, has been granted something.
+//!    partition may go over. A partition that uses nothing, and whose intake is not stopped, has been granted something. Of `W`
+//!    partitions whose messages wait, none is raised beyond `max(1, messages / 4W)`. A partition that holds something is granted
+//!    nothing while its commits have no room for what they have to say.
 //! 10. **Leases.** With a lease, everything that is neither settled nor being settled is extended in every third of it.
 //! 11. **Local deadline.** Nothing of a partition starts at its deadline or later, until it is renewed.
 //! 12. **Limits.** Nothing of a route starts while it is paused, at its concurrency, suspended (but for one probe when it is
 //!     time), or soon after its layers did not take a message. A batch is no larger than it may be.
 //! 13. **Giving back.** Nothing starts in a drain, or of a partition that is being revoked. `Revoked` and `Drained` come once,
 //!     with nothing left open or at their time, and nothing comes after `Drained`.
-//! 14. **Suspects run alone**, and only when the mark of it is confirmed, if there is a place for one.
+//! 14. **Suspects run alone**, and only when the mark of it is confirmed, if there is a place for one, and room.
 //! 15. **Fenced.** Of a delivery that is lost nothing is published or settled any more.
 //! 16. **Progress.** Once the world heals, everything is finished.
 //! 17. **Exact waking.** A tick before [`Engine::next_wake`] changes nothing.
 //! 18. **Repeats.** Only a delivery of the same position in the same epoch is taken for a repeat.
+//! 19. **Status.** What is said of a handler agrees with what it was given and what was freed.
 //!
 //! # Suspects
 //!

@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use convoke_core::broker::{Delay, Settle};
-use convoke_core::{Epoch, PartId};
+use convoke_core::{DeadReason, Epoch, OnRetry, PartId};
 use convoke_engine::*;
 
 const REVOKED: Out = Out::Revoked { part: PartId(0), epoch: Epoch(1) };
@@ -30,6 +30,28 @@ fn what_remains_of_a_delay_goes_with_what_is_given_back() {
     bench.finish(s[0], FAILED);
     bench.tick_to(50);
     assert_eq!(settles(&bench.revoke(0, 1000)), [(s[0], nack(50, 1, true))]);
+}
+
+#[test]
+fn what_is_given_back_keeps_its_order_unless_it_waits_for_a_retry_that_lets_others_pass() {
+    let mut passing = Config { delay: Delay::Native { max: ms(55) }, in_process: ms(5000), ..config() };
+    passing.routes[0].on_retry = OnRetry::Pass;
+    let mut bench = Bench::assigned(passing);
+    let (s, _) = bench.deliver(&[on(1, 1), free(2), on(3, 2), on(4, 3), on(5, 3)]);
+    let failed = Verdict::Failed { after: Some(ms(60)), reason: DeadReason::HandlerError };
+    bench.finish(s[0], failed);
+    bench.finish(s[1], failed);
+    bench.finish(s[2], Verdict::Later(ms(50)));
+    bench.step(In::Resize { route: RouteId(0), concurrency: 1 });
+    let (ready, _) = bench.deliver(&[free(6)]);
+    let expected = [
+        (s[0], nack(55, 1, false)),
+        (s[1], nack(55, 1, false)),
+        (s[2], nack(50, 0, true)),
+        (s[4], nack(0, 0, true)),
+        (ready[0], nack(0, 0, false)),
+    ];
+    assert_eq!(settles(&bench.revoke(0, 1000)), expected);
 }
 
 #[test]

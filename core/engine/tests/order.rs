@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use convoke_core::broker::{Delay, Settle};
-use convoke_core::{DeadReason, OnRetry};
+use convoke_core::{BatchOptions, DeadReason, OnRetry};
 use convoke_engine::*;
 
 #[test]
@@ -157,4 +157,21 @@ fn what_comes_late_goes_before_a_later_one_that_is_not_due_and_behind_a_retry() 
     assert_eq!(started(&bench.tick_to(50)), [late[0]]);
     assert_eq!(started(&bench.finish(late[0], Verdict::Ack)), [s[0]]);
     assert_eq!(starts(&bench.tick_to(100)), [(s[1], 2)]);
+}
+
+#[test]
+fn a_passing_retry_comes_back_behind_all_of_the_batch_that_runs() {
+    let mut batches = passing();
+    batches.routes[0].batch = Some(BatchOptions::new(2, ms(0)));
+    let mut bench = Bench::assigned(batches);
+    let (first, _) = bench.deliver(&[meta(1)]);
+    let failed = Verdict::Failed { after: Some(ms(5)), reason: DeadReason::HandlerError };
+    bench.finish(first[0], failed);
+    let (s, _) = bench.deliver(&[meta(2), meta(3)]);
+    assert_eq!(bench.engine.batch(s[0]), s);
+    assert_eq!(bench.tick_to(5), []);
+    bench.finish_all(s[0], &[Verdict::Ack, Verdict::Later(ms(50))], false);
+    assert_eq!(bench.tick_to(54), [], "the second one keeps its place, which is before it");
+    bench.tick_to(55);
+    assert_eq!(bench.engine.batch(s[1]), [s[1], first[0]]);
 }

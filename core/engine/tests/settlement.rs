@@ -5,8 +5,8 @@ mod common;
 use std::time::Duration;
 
 use common::*;
-use convoke_core::broker::{Mark, Progress, Settle};
-use convoke_core::{Epoch, PartId, Position};
+use convoke_core::broker::{Delay, Mark, Progress, Settle};
+use convoke_core::{DeadReason, Epoch, OnRetry, PartId, Position};
 use convoke_engine::*;
 
 #[test]
@@ -258,4 +258,30 @@ fn what_belongs_to_an_old_generation_is_ignored() {
     let (late, out) = bench.deliver_to(0, 7, &[meta(2)]);
     assert_eq!(out, [Out::Free { slot: late[0], end: End::Lost }]);
     assert_eq!((bench.engine.attempt(s[0]), bench.engine.attempt(old)), (1, 0));
+}
+
+#[test]
+fn what_came_again_while_it_was_given_back_is_left_to_the_new_delivery() {
+    let mut passing = Config { delay: Delay::Native { max: ms(100_000) }, ..config() };
+    passing.routes[0].on_retry = OnRetry::Pass;
+    let mut bench = Bench::assigned(passing);
+    let (s, _) = bench.deliver(&[meta(1)]);
+    let out = bench.finish(s[0], Verdict::Failed { after: Some(ms(60_000)), reason: DeadReason::HandlerError });
+    assert_eq!(settles(&out), [(s[0], nack(60_000, 1, false))]);
+    let (again, out) = bench.deliver(&[meta(1)]);
+    assert_eq!(started(&out), again);
+    assert_eq!(freed(&bench.settled(s[0], nack(60_000, 1, false), Answer::Failed)), [(s[0], End::Lost)]);
+}
+
+#[test]
+fn only_the_answers_to_extensions_by_an_old_token_are_ignored() {
+    let mut bench = Bench::assigned(Config { lease: Some(ms(300)), ..config() });
+    let (s, _) = bench.deliver(&[meta(1)]);
+    assert_eq!(settles(&bench.tick_to(100)), [(s[0], Settle::Extend)]);
+    bench.deliver(&[meta(1)]);
+    assert_eq!(bench.settled(s[0], Settle::Extend, Answer::Stale), []);
+    assert_eq!(settles(&bench.tick_to(200)), [(s[0], Settle::Extend)]);
+    bench.settled(s[0], Settle::Extend, Answer::Stale);
+    assert_eq!(settles(&bench.tick_to(300)), [], "it is not ours any more");
+    assert_eq!(freed(&bench.finish(s[0], Verdict::Ack)), [(s[0], End::Lost)]);
 }

@@ -31,11 +31,15 @@ pub enum Sabotage {
     FreedTwice,
     /// The time of a retry comes before its delay is over.
     DelayCutShort,
+    /// The engine does not hear that what a partition holds waits.
+    WaitUnheard,
+    /// The engine does not know how much room a commit has.
+    RoomUnknown,
 }
 
 impl Sabotage {
     /// All of them, each with the invariants that may catch it.
-    pub const ALL: [(Self, &'static [u8]); 14] = [
+    pub const ALL: [(Self, &'static [u8]); 16] = [
         (Self::AckBeforeConfirmed, &[7]),
         (Self::SettleDropped, &[16]),
         (Self::CommitPastGap, &[8]),
@@ -51,5 +55,7 @@ impl Sabotage {
         (Self::DeadlineUnknown, &[11]),
         (Self::FreedTwice, &[1]),
         (Self::DelayCutShort, &[5]),
+        (Self::WaitUnheard, &[9]),
+        (Self::RoomUnknown, &[8, 9]),
     ];
 }

@@ -84,6 +84,7 @@ reached! {
     Extension = "extension",
     ExtensionToStale = "extension > stale",
     Commit = "commit",
+    CommitCut = "commit, not all of it has room",
     CommitToKept = "commit > kept",
     CommitToAgain = "commit > again",
     CommitToStale = "commit > stale",
@@ -107,8 +108,10 @@ reached! {
     FencedToFree = "fenced > free",
     // Partitions, credit and time.
     Grant = "grant",
+    GrantWaiting = "grant, what comes waits",
     FullBacklog = "full: a lane",
     FullAhead = "full: above the watermark",
+    FullProgress = "full: the text of commits",
     Expired = "expired",
     Renewed = "expired > renewed",
     Revoked = "revoked",

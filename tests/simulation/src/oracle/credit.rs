@@ -1,9 +1,18 @@
 //! What may be granted.
 
+use convoke_engine::Time;
+
 use super::{Checked, Oracle, Share};
+use crate::stats::{Reached, Stats};
 
 impl Oracle {
-    pub(super) fn granted(&mut self, p: usize, epoch: u64, messages: i64, bytes: i64) -> Checked {
+    pub(super) fn granted(
+        &mut self,
+        now: Time,
+        (p, epoch): (usize, u64),
+        (messages, bytes): (i64, i64),
+        stats: &mut Stats,
+    ) -> Checked {
         let share = &self.shares[p];
         ensure!(9, share.ours && share.epoch == epoch, "a grant for a partition that is not ours");
         ensure!(13, share.by.is_none() && self.draining.is_none(), "a grant while giving back");
@@ -20,6 +29,15 @@ impl Oracle {
         ensure!(9, messages == 0 || used <= r || sum <= limit.max(count), "{used} of {r}, {sum} of {limit} are lent");
         let used = share.held_bytes + share.unused_bytes;
         ensure!(9, bytes == 0 || used <= r_bytes || sum_bytes <= limit_bytes, "{sum_bytes} of {limit_bytes} bytes are lent");
+        if share.waits && messages > 0 {
+            let waiting = ours.iter().filter(|share| share.waits).count() as i64;
+            let (used, window) = (share.held + share.unused, (limit / (4 * waiting)).max(1));
+            ensure!(9, used <= window, "{used} messages of a partition that waits, which may have {window}");
+            stats.count(Reached::GrantWaiting);
+        }
+        if share.held > 0 && self.watermark() {
+            ensure!(9, self.has_room(now, p), "a grant for a partition whose commits have no room for what is done already");
+        }
         Ok(())
     }
 }

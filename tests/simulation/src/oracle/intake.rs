@@ -36,6 +36,11 @@ impl Oracle {
         };
     }
 
+    pub(super) fn waits(&mut self, p: usize, epoch: u64) {
+        let share = &mut self.shares[p];
+        share.waits |= share.ours && share.epoch == epoch;
+    }
+
     pub(super) fn delivered(&mut self, now: Time, p: usize, epoch: u64, mut meta: Meta) {
         let index = meta.slot.index as usize;
         while self.slots.len() <= index {

@@ -28,6 +28,7 @@ mod outputs;
 mod settlement;
 mod start;
 mod state;
+mod status;
 mod suspects;
 mod watermark;
 
@@ -145,7 +146,8 @@ impl Oracle {
             In::Drain { by } => self.draining = Some(by),
             In::Abort => self.abort(now),
             In::Committed { part, epoch, answer } => self.committed(part.0 as usize, epoch.0, answer, stats),
-            In::Tick | In::Waits { .. } => {}
+            In::Waits { part, epoch } => self.waits(part.0 as usize, epoch.0),
+            In::Tick => {}
         }
     }
 }

@@ -44,14 +44,14 @@ impl Oracle {
                     let share = &self.shares[part.0 as usize];
                     ensure!(15, share.ours && !share.over && share.epoch == epoch.0, "a commit of a partition that is not ours");
                     if ends.contains(&part.0) {
-                        self.check_commit(part.0 as usize, commit(part.0))?;
+                        self.check_commit(now, part.0 as usize, commit(part.0), stats)?;
                     } else {
                         self.commits.push((part.0 as usize, epoch.0));
                     }
                     stats.count(Reached::Commit);
                 }
                 Out::Grant { part, epoch, messages, bytes } => {
-                    self.granted(part.0 as usize, epoch.0, i64::from(messages), bytes as i64)?;
+                    self.granted(now, (part.0 as usize, epoch.0), (i64::from(messages), bytes as i64), stats)?;
                     stats.count(Reached::Grant);
                 }
                 Out::Revoked { part, epoch } => self.revoked(now, part.0 as usize, epoch.0, stats)?,
@@ -68,12 +68,12 @@ impl Oracle {
     ///
     /// # Errors
     /// What does not hold.
-    pub fn end_of_step(&mut self, now: Time, commit: &dyn Fn(u32) -> Option<Commit>) -> Checked {
+    pub fn end_of_step(&mut self, now: Time, commit: &dyn Fn(u32) -> Option<Commit>, stats: &mut Stats) -> Checked {
         for (p, epoch) in std::mem::take(&mut self.commits) {
             let share = &self.shares[p];
             // If it was lost in the same step, nobody keeps what the commit says.
             if share.ours && !share.over && share.epoch == epoch {
-                self.check_commit(p, commit(p as u32))?;
+                self.check_commit(now, p, commit(p as u32), stats)?;
             }
         }
         self.settled_state(now)
@@ -110,6 +110,7 @@ impl Oracle {
             Note::Alone { slot } => self.singled_out(slot, stats)?,
             Note::Full { cap: Cap::Backlog, .. } => stats.count(Reached::FullBacklog),
             Note::Full { cap: Cap::Ahead, .. } => stats.count(Reached::FullAhead),
+            Note::Full { cap: Cap::Progress, .. } => stats.count(Reached::FullProgress),
             Note::Expired { .. } => stats.count(Reached::Expired),
             Note::Stuck { .. } => stats.count(Reached::Stuck),
             _ => {}

@@ -62,6 +62,7 @@ pub(super) struct Share {
     pub(super) horizon: Option<u64>,
     pub(super) resume: Progress,
     pub(super) since: Time,
+    pub(super) waits: bool,
     /// By watermark: what was delivered, and whether it is done.
     pub(super) delivered: BTreeMap<u64, bool>,
     pub(super) held: i64,

@@ -32,6 +32,8 @@ pub(super) struct Log {
     pub(super) revoking: Option<Time>,
     pub(super) until: Option<Time>,
     pub(super) unclean: bool,
+    /// Whether what it holds waits, so that little of it is to be taken ahead.
+    pub(super) waits: bool,
     pub(super) credit: i64,
     pub(super) bytes: i64,
     /// By watermark: where this assignment began, and what is delivered next.

@@ -25,7 +25,7 @@ pub(super) fn config(rng: &mut Rng) -> Config {
         bytes: rng.pick(&[100, 500, 100_000]),
         backlog: rng.pick(&[1, 2, 3, 8, 64]),
         ahead: rng.pick(&[1, 2, 8]),
-        progress: None,
+        progress: if rng.chance(50) { Some(rng.pick(&[40, 70, 90, 110, 150])) } else { None },
         commit_every: ms(rng.pick(&[0, 5, 50])),
         in_process: ms(rng.pick(&[0, 0, 5, 1000])),
         probe: (ms(20), ms(100)),
@@ -74,5 +74,6 @@ pub(super) fn log(rng: &mut Rng, routes: u64) -> Log {
         let due = if rng.chance(4) { Some(Time(ms(rng.below(300)).as_nanos() as u64)) } else { None };
         Kept { position, meta, acked: false, out: None, attempts: 0, deaths: 0, deliveries: 0, after: Time(0), due }
     });
-    Log { kept: kept.collect(), ..Log::default() }
+    let kept = kept.collect();
+    Log { kept, waits: rng.chance(25), ..Log::default() }
 }

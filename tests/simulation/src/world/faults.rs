@@ -2,9 +2,9 @@
 
 use convoke_core::broker::Settle;
 use convoke_core::{Epoch, PartId};
-use convoke_engine::{Answer, Engine, In, Published, Slot, Time, Verdict};
+use convoke_engine::{Answer, In, Published, Slot, Time, Verdict};
 
-use super::{Lived, PARTS, World};
+use super::{Lived, PARTS, World, engine};
 use crate::{Oracle, Reached, Violation};
 
 impl World {
@@ -77,7 +77,7 @@ impl World {
         self.paused.fill(false);
         self.draining = false;
         self.drained = false;
-        self.engine = Engine::new(self.config.clone());
+        self.engine = engine(&self.config, self.sabotage);
         self.oracle = Oracle::new(self.config.clone(), PARTS);
         if self.record {
             self.trace.push("---------- another process".to_owned());

@@ -2,7 +2,7 @@
 
 use convoke_core::PartId;
 use convoke_core::broker::Commit;
-use convoke_engine::{Engine, In, Out, Time, Verdict};
+use convoke_engine::{Engine, In, Out, RouteId, Time, Verdict};
 
 use super::{Lived, PARTS, World};
 use crate::{Reached, Sabotage, Violation};
@@ -44,26 +44,40 @@ impl World {
             return self.feed(In::Tick);
         }
         self.stats.count(Reached::Several);
+        self.together(|world| {
+            for _ in 0..2 + world.rng.below(4) {
+                if world.gathered.last() == Some(&Out::Drained) {
+                    break;
+                }
+                match world.rng.below(100) {
+                    0..30 => world.deliver()?,
+                    30..55 => world.finish()?,
+                    55..80 => world.answer()?,
+                    80..84 => world.revoke()?,
+                    84..88 => world.lose()?,
+                    88..94 => world.renew()?,
+                    _ => world.assign()?,
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// These inputs are taken in one step, which may be one that is under way.
+    pub(super) fn together(&mut self, inputs: impl FnOnce(&mut Self) -> Lived) -> Lived {
+        if self.gathering {
+            return inputs(self);
+        }
+        if self.engine.next_wake().is_some_and(|wake| wake <= self.now) {
+            self.feed(In::Tick)?;
+        }
         let mut out = Vec::new();
         self.engine.elapse(self.now, &mut out);
         if !out.is_empty() {
             return Err(Violation { number: 17, what: format!("nothing was due, but {out:?}") });
         }
         self.gathering = true;
-        for _ in 0..2 + self.rng.below(4) {
-            if self.gathered.last() == Some(&Out::Drained) {
-                break;
-            }
-            match self.rng.below(100) {
-                0..30 => self.deliver()?,
-                30..55 => self.finish()?,
-                55..80 => self.answer()?,
-                80..84 => self.revoke()?,
-                84..88 => self.lose()?,
-                88..94 => self.renew()?,
-                _ => self.assign()?,
-            }
-        }
+        inputs(self)?;
         self.gathering = false;
         if self.record {
             self.trace.push(format!("{:>12} what follows", self.now.0));
@@ -77,9 +91,9 @@ impl World {
     fn take(&mut self, input: In<'_>, out: &mut Vec<Out>) {
         let halved;
         let input = match (self.sabotage, input) {
-            (Some(Sabotage::RevokeIgnored), In::Revoking { .. }) | (Some(Sabotage::DeadlineUnknown), In::Renewed { .. }) => {
-                return;
-            }
+            (Some(Sabotage::RevokeIgnored), In::Revoking { .. })
+            | (Some(Sabotage::DeadlineUnknown), In::Renewed { .. })
+            | (Some(Sabotage::WaitUnheard), In::Waits { .. }) => return,
             (Some(Sabotage::DeadlineUnknown), In::Assigned { part, epoch, resume, .. }) => {
                 In::Assigned { part, epoch, until: None, resume }
             }
@@ -113,7 +127,10 @@ impl World {
     fn end_step(&mut self) -> Lived {
         let engine = &self.engine;
         let commit = |part| said(engine, self.now, self.sabotage, part);
-        self.oracle.end_of_step(self.now, &commit)?;
+        self.oracle.end_of_step(self.now, &commit, &mut self.stats)?;
+        for route in (0..self.paused.len()).map(|r| RouteId(r as u16)) {
+            self.oracle.check_status(route, engine.status(route))?;
+        }
         let out = std::mem::take(&mut self.gathered);
         let commits = if out.iter().any(|out| matches!(out, Out::Commit { .. })) {
             (0..PARTS as u32).map(commit).collect()

@@ -83,6 +83,13 @@ struct World {
     trace: Vec<String>,
 }
 
+/// An engine of this configuration, unless a planted fault changes it.
+fn engine(config: &Config, sabotage: Option<Sabotage>) -> Engine {
+    let mut config = config.clone();
+    config.progress.take_if(|_| sabotage == Some(Sabotage::RoomUnknown));
+    Engine::new(config)
+}
+
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
@@ -96,7 +103,7 @@ impl World {
         let tags = config.settle == SettleBy::Message && rng.chance(15);
         let mut world = Self {
             now: Time(1),
-            engine: Engine::new(config.clone()),
+            engine: engine(&config, sabotage),
             oracle: Oracle::new(config.clone(), PARTS),
             logs,
             bodies: Vec::new(),

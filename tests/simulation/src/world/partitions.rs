@@ -52,8 +52,11 @@ impl World {
         if resume.unclean {
             self.stats.count(Reached::FaultUncleanAssignment);
         }
-        let epoch = Epoch(self.logs[p].epoch);
-        self.feed(In::Assigned { part: PartId(p as u32), epoch, until, resume: &resume })
+        let (part, epoch, waits) = (PartId(p as u32), Epoch(self.logs[p].epoch), self.logs[p].waits);
+        self.together(|world| {
+            world.feed(In::Assigned { part, epoch, until, resume: &resume })?;
+            if waits { world.feed(In::Waits { part, epoch }) } else { Ok(()) }
+        })
     }
 
     pub(super) fn revoke(&mut self) -> Lived {
