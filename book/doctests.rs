@@ -31,4 +31,4 @@ chapters! {
 }
 
 /// Chapters that show code of crates which are compiled and tested elsewhere, and have none of their own.
-pub const INCLUDING: &[&str] = &["src/writing-a-broker.md"];
+pub const INCLUDING: &[&str] = &["src/writing-a-broker.md", "src/real-service.md"];

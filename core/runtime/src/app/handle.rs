@@ -31,7 +31,7 @@ pub(super) struct Inner {
     /// Held while something is bound at run time, or a topic deleted: two for the same place would not see each other.
     pub(super) binding: tokio::sync::Mutex<()>,
     /// Whether it ends by itself.
-    until_end: bool,
+    pub(super) until_end: bool,
     pub(super) aborted: AtomicBool,
 }
 

@@ -2,10 +2,10 @@
 
 use convoke_core::{Error, ErrorKind};
 
-use super::App;
+use super::{App, AppHandle};
 
 impl App {
-    /// Does not bind these handlers when the application starts: they are bound by [`AppHandle::subscribe`](super::AppHandle::subscribe), to topics that are named
+    /// Does not bind these handlers when the application starts: they are bound by [`AppHandle::subscribe`], to topics that are named
     /// at run time.
     pub fn on_demand<S: Into<String>>(mut self, handlers: impl IntoIterator<Item = S>) -> Self {
         self.on_demand.extend(handlers.into_iter().map(Into::into));
@@ -14,7 +14,7 @@ impl App {
 
     /// Reads what there is now and ends: the end of every topic that is read is marked while the application starts, and when
     /// each group has settled everything up to the marks, the application drains. [`App::run`] then returns; after [`App::start`],
-    /// await [`AppHandle::ended`](super::AppHandle::ended).
+    /// await [`AppHandle::ended`].
     ///
     /// # Delivery
     /// All promises hold: retries are waited for, what is given up is in the dead-letter topics, what was returned is confirmed.
@@ -37,24 +37,40 @@ impl App {
     /// by itself, and a policy stopped a subscription before its end.
     pub async fn run(self) -> Result<(), Error> {
         // Before anything starts: a signal during the start is a request to drain, too.
-        let mut signals = Signals::new()?;
-        let until_end = self.until_end;
-        let app = self.start().await?;
+        let signals = Signals::new()?;
+        self.start().await?.until(signals).await
+    }
+}
+
+impl AppHandle {
+    /// Goes on until the application is told to stop, as [`App::run`] does: for programs that do something of their own beside the
+    /// handlers, for which they want the handle.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped the application goes on without anybody to stop it; do not.
+    ///
+    /// # Errors
+    /// As [`App::run`], but for those of the start.
+    pub async fn run(&self) -> Result<(), Error> {
+        self.until(Signals::new()?).await
+    }
+
+    async fn until(&self, mut signals: Signals) -> Result<(), Error> {
         tokio::select! {
             () = signals.next() => {}
             // At the marked end; or a driver has failed: whoever watches the process starts it anew.
-            () = app.over() => {}
+            () = self.over() => {}
         }
         tracing::info!("draining; a second signal ends it at once");
-        let drain = app.drain();
+        let drain = self.drain();
         tokio::pin!(drain);
         let report = loop {
             tokio::select! {
                 report = &mut drain => break report,
-                () = signals.next() => app.abort(),
+                () = signals.next() => self.abort(),
             }
         };
-        if report.stopped > 0 && until_end {
+        if report.stopped > 0 && self.0.until_end {
             return Err(Error::new(
                 ErrorKind::Stopped,
                 "a subscription stopped before its end; the log says where, why, and what to do",
