@@ -7,7 +7,7 @@ home=${CONVOKE_SERVERS:-$here/../target/servers}
 mkdir -p "$home/run" && home=$(cd "$home" && pwd)
 kinds="kafka nats redis rabbitmq"
 nats_version=v2.12.2
-# Of Kafka: so many listeners lead through a proxy each. A proxy stands at a listener's port + this number.
+# So many proxies can stand before a server.
 proxied=12
 
 usage() {
@@ -38,7 +38,7 @@ missing() {
     nats) nats_server >/dev/null || echo nats ;;
     redis) command -v redis-server >/dev/null || echo redis ;;
     rabbitmq) [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || echo rabbitmq ;;
-    python) "$home/python/bin/python" -c 'import kafka, nats, pika, redis' 2>/dev/null || echo python ;;
+    python) "$home/python/bin/python" -c 'import confluent_kafka, pika, redis' 2>/dev/null || echo python ;;
     *) fail "there is no server of the kind \`$1\`; there are: $kinds" ;;
     esac
 }
@@ -82,7 +82,7 @@ install_one() {
     python)
         python3 -c 'import ensurepip' 2>/dev/null || packages python3-venv
         python3 -m venv "$home/python"
-        "$home/python/bin/pip" install -q -r "$here/servers/requirements.txt" >&2
+        "$home/python/bin/pip" install -q -r "$here/servers/foreign/requirements.txt" >&2
         ;;
     esac
 }
@@ -196,21 +196,23 @@ CONF
 }
 
 run_rabbitmq() {
+    # What is published is traced, for who has to read all of it. It costs nothing where nobody is bound to the trace.
+    echo '[{rabbit, [{trace_vhosts, [<<"/">>]}]}].' >"$1/advanced.config"
     # The port mapper belongs to the group, lest it stay behind.
     # shellcheck disable=SC2016
     launch "$1" env HOME="$1" RABBITMQ_NODENAME=rabbit@localhost RABBITMQ_NODE_PORT="$2" RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 \
         RABBITMQ_DIST_PORT=$(($2 + 1)) ERL_EPMD_PORT=$(($2 + 2)) ERL_EPMD_ADDRESS=127.0.0.1 RABBITMQ_MNESIA_BASE="$1/data" \
-        RABBITMQ_LOG_BASE="$1" RABBITMQ_PID_FILE="$1/rabbit.pid" RABBITMQ_ENABLED_PLUGINS_FILE="$1/plugins" RABBITMQ_LOGS=- \
+        RABBITMQ_ADVANCED_CONFIG_FILE="$1/advanced.config" RABBITMQ_LOG_BASE="$1" RABBITMQ_PID_FILE="$1/rabbit.pid" RABBITMQ_ENABLED_PLUGINS_FILE="$1/plugins" RABBITMQ_LOGS=- \
         bash -c 'epmd & until (exec 3<>/dev/tcp/127.0.0.1/$ERL_EPMD_PORT) 2>/dev/null; do sleep 0.02; done
             exec /usr/lib/rabbitmq/bin/rabbitmq-server'
 }
 
 run_kafka() {
-    local listeners="PLAINTEXT://127.0.0.1:$2" advertised="PLAINTEXT://127.0.0.1:$2" map="PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT" i
-    for ((i = 1; i <= proxied; i++)); do
-        listeners+=",PROXIED$i://127.0.0.1:$(($2 + 1 + i))"
-        advertised+=",PROXIED$i://127.0.0.1:$(($2 + 1 + proxied + i))"
-        map+=",PROXIED$i:PLAINTEXT"
+    local listeners="PLAINTEXT://127.0.0.1:$2" advertised="PLAINTEXT://127.0.0.1:$2" map="PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT" place
+    for place in $(places "$(basename "$1")"); do
+        listeners+=",PROXIED${place#*:}://127.0.0.1:${place%:*}"
+        advertised+=",PROXIED${place#*:}://127.0.0.1:${place#*:}"
+        map+=",PROXIED${place#*:}:PLAINTEXT"
     done
     cat - "$here/servers/kafka/server.properties" >"$1/server.properties" <<CONF
 listeners=$listeners,CONTROLLER://127.0.0.1:$(($2 + 1))
@@ -285,12 +287,25 @@ status() {
     echo "$1 $state $(url "$1")"
 }
 
+# The ports that a proxy may lead to, and where it has to stand. A broker of Kafka tells its clients where it is: each of these listeners
+# says that it is where its proxy stands.
+places() {
+    local port i
+    port=$(cat "$home/run/$1/port")
+    for ((i = 1; i <= proxied; i++)); do
+        case $1 in
+        kafka*) echo "$((port + 1 + i)):$((port + 1 + proxied + i))" ;;
+        *) echo "$port:$((port + 1 + proxied + i))" ;;
+        esac
+    done
+}
+
 # Serves a program that owns the server: commands as lines, an answer for each, and the end of the input is the end of the server.
 hold() {
     local held=1 command said
     mkdir -p "$home/run/$1"
     claim "$1"
-    echo "$(cat "$home/run/$1/port") $(url "$1")"
+    echo "$(url "$1") $(places "$1" | xargs)"
     while read -r command; do
         [ "$command" != kill ] || command=kill_
         if said=$("$command" "$1" 2>&1); then echo ok; else echo "${said//$'\n'/ | }"; fi

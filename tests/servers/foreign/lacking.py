@@ -1,0 +1,2 @@
+class Lacking(Exception):
+    """What such a client cannot do."""
