@@ -249,7 +249,7 @@ async fn a_handler_of_several_topics_shares_each_with_its_group_or_is_refused() 
 async fn a_broker_that_cannot_read_by_a_pattern_refuses_topics_with_parameters() {
     let wide = || by_hand("wide", asks, |options| options.topics = &["build.{region}", "build.other"]);
     assert!(app().register(wide()).only(["wide"]).build().await.is_ok());
-    let problems = report(app().register(wide()).only(["wide"]).url("memory://?patterns=no")).await;
+    let problems = report(app().register(wide()).only(["wide"]).url("memory://narrow?patterns=no")).await;
     assert_eq!(problems.len(), 1, "{problems:#?}");
     let parts = ["`wide` (by_hand.rs:1) reads `build.{region}`, but memory cannot read by a pattern", "`topics(\"…\", \"…\")`"];
     says(&problems, &parts);

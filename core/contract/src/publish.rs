@@ -107,8 +107,14 @@ impl Publisher {
     /// Publishes a message as it is, to the topic that it names, without adding or changing a header: what a foreign producer
     /// does.
     pub fn publish_message(&self, message: Message) -> Publish<'_> {
+        self.publish_made(Ok(message))
+    }
+
+    /// The same, of a message that perhaps could not be made.
+    #[doc(hidden)]
+    pub fn publish_made(&self, message: Result<Message, Error>) -> Publish<'_> {
         let options = PublishOptions { verbatim: true, ..PublishOptions::default() };
-        Publish { publisher: self, message: Ok(message.into_builder()), options }
+        Publish { publisher: self, message: message.map(Message::into_builder), options }
     }
 
     /// Publishes many events together; the answers are as many as the events, in the same order.

@@ -24,6 +24,19 @@ pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     (bits & ((1 << held) - 1) == 0).then_some(bytes)
 }
 
+/// The bytes as Base64.
+pub(super) fn encode(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let byte = |index: usize| u32::from(chunk.get(index).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        let sextet = |index: usize| ALPHABET[(bits >> (18 - 6 * index) & 0x3f) as usize] as char;
+        text.extend((0..4).map(|index| if index <= chunk.len() { sextet(index) } else { '=' }));
+    }
+    text
+}
+
 fn sextet(byte: u8) -> Option<u32> {
     let value = match byte {
         b'A'..=b'Z' => byte - b'A',
@@ -38,11 +51,11 @@ fn sextet(byte: u8) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::decode;
+    use super::{decode, encode};
 
     /// RFC 4648, section 10.
     #[test]
-    fn the_vectors_of_the_rfc_decode() {
+    fn the_vectors_of_the_rfc_decode_and_encode() {
         let vectors = [
             ("", ""),
             ("Zg==", "f"),
@@ -54,6 +67,7 @@ mod tests {
         ];
         for (text, bytes) in vectors {
             assert_eq!(decode(text).as_deref(), Some(bytes.as_bytes()), "{text}");
+            assert_eq!(encode(bytes.as_bytes()), text);
         }
         assert_eq!(decode("+/8A").as_deref(), Some(&[0xfb, 0xff, 0][..]));
     }

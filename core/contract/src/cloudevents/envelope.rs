@@ -42,6 +42,32 @@ pub(super) fn open(message: &Message) -> Result<Message, String> {
     Ok(data.put_into(opened, message.payload())?.maybe_key(key).build())
 }
 
+/// The envelope of `message`, an event in binary mode.
+pub(super) fn seal(message: &Message) -> Result<Message, String> {
+    let headers = message.headers();
+    check(headers)?;
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let mut members = Vec::new();
+    for (name, value) in headers.iter() {
+        let Some(attribute) = name.strip_prefix("ce-") else { continue };
+        let value = std::str::from_utf8(value).map_err(|_| format!("`{attribute}` is no text"))?;
+        members.push(format!("{}:{}", quoted(attribute), quoted(value)));
+    }
+    let content_type = headers.get_str(names::CONTENT_TYPE);
+    members.extend(content_type.map(|content_type| format!("\"datacontenttype\":{}", quoted(content_type))));
+    let payload = message.payload();
+    let is_json = content_type.is_none_or(json::is_json) && serde_json::from_slice::<&RawValue>(payload).is_ok();
+    if is_json {
+        members.push(format!("\"data\":{}", String::from_utf8_lossy(payload)));
+    } else if !payload.is_empty() {
+        members.push(format!("\"data_base64\":\"{}\"", base64::encode(payload)));
+    }
+    let mut sealed = message.clone().into_builder();
+    sealed.headers_mut().retain(|name| !name.starts_with("ce-"));
+    let sealed = sealed.header(names::CONTENT_TYPE, "application/cloudevents+json");
+    Ok(sealed.payload(format!("{{{}}}", members.join(","))).build())
+}
+
 /// Whether what makes an event is there.
 fn check(headers: &Headers) -> Result<(), String> {
     for (name, header) in

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::delivery::Incoming;
 use crate::names;
 
-pub use structured::unwrap;
+pub use structured::{unwrap, wrap};
 
 /// The namespace of ids that are derived rather than drawn.
 const DERIVED: Uuid = Uuid::from_u128(0x9c1d_2f4e_6a57_5b0b_8f60_c0e7_0c3e_11ad);

@@ -2,6 +2,7 @@
 
 use super::super::event::DecodeError;
 use crate::codec::essence;
+use crate::error::{Error, ErrorKind};
 use crate::message::Message;
 
 /// What the content types of every envelope begin with.
@@ -45,6 +46,42 @@ pub fn unwrap(message: &Message) -> Result<Option<Message>, DecodeError> {
         return super::envelope::open(message).map(Some).map_err(broken);
     }
     Ok(None)
+}
+
+/// Puts a message into a CloudEvents envelope (structured mode, JSON format), as others publish: its attributes, its content type and
+/// its payload become one JSON document; key and other headers stay. The inverse of [`unwrap`].
+///
+/// # Errors
+/// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if the message lacks an attribute that every CloudEvent has;
+/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) without the feature `json`.
+///
+/// # Examples
+/// ```
+/// use convoke_core::{Message, cloudevents, names};
+///
+/// let event = Message::builder("orders.paid")
+///     .header(names::SPEC_VERSION, "1.0")
+///     .header(names::ID, "7")
+///     .header(names::SOURCE, "/shop")
+///     .header(names::TYPE, "orders.paid.v1")
+///     .header(names::CONTENT_TYPE, "application/json")
+///     .payload(r#"{"order":7}"#)
+///     .build();
+/// # if cfg!(feature = "json") {
+/// let envelope = cloudevents::wrap(&event)?;
+/// assert_eq!(envelope.content_type(), Some("application/cloudevents+json"));
+/// assert_eq!(cloudevents::unwrap(&envelope)?, Some(event));
+/// # }
+/// # Ok::<(), convoke_core::BoxError>(())
+/// ```
+#[cfg_attr(not(feature = "json"), allow(unused_variables, reason = "there is nothing to write it with"))]
+pub fn wrap(message: &Message) -> Result<Message, Error> {
+    #[cfg(feature = "json")]
+    let wrapped = super::envelope::seal(message)
+        .map_err(|why| Error::new(ErrorKind::Codec, format!("the message cannot be put into an envelope: {why}")));
+    #[cfg(not(feature = "json"))]
+    let wrapped = Err(Error::new(ErrorKind::Unsupported, "CloudEvents envelopes need the cargo feature `json`"));
+    wrapped
 }
 
 /// What follows the prefix, in lower case; `None` if this is no envelope's content type.

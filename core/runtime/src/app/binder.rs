@@ -129,7 +129,13 @@ impl Binder {
 
     /// The handler with its layers: the application's outermost, then its group's, then its own.
     fn layered(&self, route: &PlannedRoute) -> BoxHandler {
-        let scopes = [Scope::Handler(route.handler.name.to_owned()), Scope::Group(route.written_group.clone()), Scope::App];
+        let scopes = [
+            #[cfg(feature = "testkit")]
+            Scope::Innermost,
+            Scope::Handler(route.handler.name.to_owned()),
+            Scope::Group(route.written_group.clone()),
+            Scope::App,
+        ];
         let inside_out = scopes.iter().flat_map(|scope| self.layers.iter().rev().filter(move |(other, _)| other == scope));
         inside_out.fold((route.handler.service)(), |handler, (_, wrap)| wrap(handler))
     }

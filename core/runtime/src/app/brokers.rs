@@ -163,9 +163,10 @@ impl App {
         Brokers(brokers)
     }
 
-    /// In a test: the broker that the program has opened, else one of its own beside the first.
+    /// In a test: the broker that the program has opened, else one of its own beside the first. A server is one for all of them.
     fn apart(&self, name: &str, source: BrokerSource) -> BrokerSource {
         match (source, self.url.as_deref()) {
+            (BrokerSource::Url(_), Some(url)) if !url.starts_with("memory://") => BrokerSource::Url(url.to_owned()),
             (BrokerSource::Url(_), Some(url)) => {
                 let (place, options) = url.split_once('?').map_or((url, String::new()), |(place, o)| (place, format!("?{o}")));
                 BrokerSource::Url(format!("{place}.{name}{options}"))

@@ -52,7 +52,7 @@ impl App {
         plan.subscriptions.iter_mut().for_each(tiers);
         #[cfg(feature = "testkit")]
         let brokers = match self.decorate.take() {
-            Some(decorate) => brokers.into_iter().map(|one| Named { broker: decorate(one.broker), ..one }).collect(),
+            Some(decorate) => brokers.into_iter().map(|one| Named { broker: decorate(&one.name, one.broker), ..one }).collect(),
             None => brokers,
         };
         // Around the recorder of a test, so that what is recorded is what was asked for.

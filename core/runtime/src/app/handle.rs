@@ -17,6 +17,8 @@ use super::status::AppStatus;
 use crate::driver::Command;
 use crate::join::join_all;
 use crate::publisher::Sink;
+#[cfg(feature = "testkit")]
+use crate::words;
 
 /// A running application: publish, pause, resume, resize, look, drain. Cheap to clone.
 ///
@@ -166,15 +168,33 @@ impl AppHandle {
     /// # Cancel safety
     /// Safe: nothing changes.
     pub async fn settled(&self) {
+        self.settled_unless(|| Some(LOOK_AGAIN)).await;
+    }
+
+    /// The same, unless `pause` has had enough; else it says when to look again.
+    pub(crate) async fn settled_unless(&self, pause: impl Fn() -> Option<Duration>) -> bool {
         let mut turns = self.0.binder.turns.subscribe();
         loop {
             let before = *turns.borrow_and_update();
             if self.is_settled().await && *turns.borrow() == before {
-                return;
+                return true;
             }
+            let Some(pause) = pause() else { return false };
             // Other processes settle without telling us: look again after a while even if nothing happens here.
-            let _ = tokio::time::timeout(LOOK_AGAIN, turns.changed()).await;
+            let _ = tokio::time::timeout(pause, turns.changed()).await;
         }
+    }
+
+    /// The broker and the group of a handler.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn bound_to(&self, handler: &str) -> Result<(Arc<dyn Broker>, String), Error> {
+        let all = self.0.bounds.all();
+        let Some(bound) = all.iter().find(|bound| bound.handlers.contains(&handler)) else {
+            let names: Vec<_> = all.iter().flat_map(|bound| &bound.handlers).copied().collect();
+            let text = format!("no handler takes part that is named {}", words::unknown(handler, names));
+            return Err(Error::new(ErrorKind::NotFound, text));
+        };
+        Ok((Arc::clone(&self.0.binder.brokers[bound.broker].broker), bound.group.clone()))
     }
 
     async fn is_settled(&self) -> bool {

@@ -14,6 +14,8 @@ mod run;
 mod status;
 mod subscribe;
 mod table;
+#[cfg(feature = "testkit")]
+mod tested;
 mod topology;
 
 use std::collections::BTreeMap;
@@ -52,7 +54,7 @@ pub const GROUPS_VARIABLE: &str = "CONVOKE_GROUPS";
 pub const DEFAULT_URL: &str = "memory://";
 
 #[cfg(feature = "testkit")]
-type Decorate = Box<dyn Fn(Arc<dyn Broker>) -> Arc<dyn Broker> + Send + Sync>;
+type Decorate = Box<dyn Fn(&str, Arc<dyn Broker>) -> Arc<dyn Broker> + Send + Sync>;
 type Wrap = Arc<dyn Fn(BoxHandler) -> BoxHandler + Send + Sync>;
 
 /// An application in the making: its name, state, layers and broker. Its events and handlers come from the registry.
@@ -99,6 +101,8 @@ enum Scope {
     App,
     Group(String),
     Handler(String),
+    #[cfg(feature = "testkit")]
+    Innermost,
 }
 
 /// Bounds and times, each with a default that is stated where it is set.
@@ -343,20 +347,6 @@ impl App {
     /// Does not print the table of what is bound at start.
     pub fn quiet(mut self) -> Self {
         self.settings.show_table = false;
-        self
-    }
-
-    /// Reaches the broker at this URL, and further ones beside it, and no other, whatever the deployment says.
-    #[cfg(feature = "testkit")]
-    pub(crate) fn isolated(mut self, url: impl Into<String>) -> Self {
-        self.isolated = true;
-        self.url(url)
-    }
-
-    /// Puts something around each broker, whatever it is.
-    #[cfg(feature = "testkit")]
-    pub(crate) fn decorated(mut self, decorate: impl Fn(Arc<dyn Broker>) -> Arc<dyn Broker> + Send + Sync + 'static) -> Self {
-        self.decorate = Some(Box::new(decorate));
         self
     }
 

@@ -1,6 +1,7 @@
 //! Descriptions: what an application is, for people, for tools, and for the file that holds its contract.
 
 mod json;
+mod text;
 
 use convoke_core::{BatchOptions, Location, OnRetry, RetryOptions, StartAt};
 

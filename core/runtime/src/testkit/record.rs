@@ -1,31 +1,34 @@
-//! A broker around a broker that remembers what was published.
+//! A broker around a broker that remembers what was published, and refuses to publish while a test says so.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use convoke_core::broker::{Broker, EnsureMode, EnsureReport, PublishOutcome, SubscribeSpec, Subscription, Topology};
-use convoke_core::{BoxFuture, Error, Message, Outgoing, Topic};
+use convoke_core::{BoxFuture, Error, ErrorKind, Outgoing, Topic};
+use tokio::time::Instant;
 
+use super::story::Story;
 use crate::forward::forward_to_inner;
 
-/// What was confirmed, in order.
+/// When publishing works again, if it does not.
 #[derive(Default)]
-pub(crate) struct Record(Mutex<Vec<Message>>);
+pub(super) struct Outage(Mutex<Option<Instant>>);
 
-impl Record {
-    pub(crate) fn messages(&self) -> Vec<Message> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+impl Outage {
+    pub(super) fn begin(&self, time: Duration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + time);
     }
 
-    fn add(&self, batch: Vec<Message>, outcomes: &[PublishOutcome]) {
-        let confirmed = batch.into_iter().zip(outcomes).filter(|(_, outcome)| matches!(outcome, PublishOutcome::Confirmed(_)));
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(confirmed.map(|(message, _)| message));
+    fn is_on(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until)
     }
 }
 
 /// See the module's documentation.
-pub(crate) struct Recorder {
-    pub(crate) inner: Arc<dyn Broker>,
-    pub(crate) record: Arc<Record>,
+pub(super) struct Recorder {
+    pub(super) inner: Arc<dyn Broker>,
+    pub(super) story: Arc<Story>,
+    pub(super) outage: Arc<Outage>,
 }
 
 // Written without `async_trait`, whose shape this is: the runtime needs the macro for nothing else.
@@ -45,9 +48,15 @@ impl Broker for Recorder {
         Self: 'f,
     {
         Box::pin(async move {
-            let messages = batch.iter().map(|outgoing| outgoing.message.clone()).collect();
-            let outcomes = self.inner.publish(batch).await;
-            self.record.add(messages, &outcomes);
+            let asked: Vec<_> = batch.iter().map(|outgoing| (self.story.timeline.now(), outgoing.message.clone())).collect();
+            let outcomes = if self.outage.is_on() {
+                batch.iter().map(|_| PublishOutcome::Rejected { retryable: true, error: down() }).collect()
+            } else {
+                self.inner.publish(batch).await
+            };
+            for ((moment, message), outcome) in asked.into_iter().zip(&outcomes) {
+                self.story.answered(moment, message, outcome);
+            }
             outcomes
         })
     }
@@ -70,4 +79,8 @@ impl Broker for Recorder {
     }
 
     forward_to_inner!();
+}
+
+fn down() -> Error {
+    Error::new(ErrorKind::Connection, "publishing is down, because the test says so")
 }

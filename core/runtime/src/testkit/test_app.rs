@@ -1,14 +1,16 @@
-//! `TestApp`: a running application and what a test asks of it.
+//! `TestApp`: a running application under test.
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use convoke_core::broker::{Broker, Fault};
-use convoke_core::{Error, ErrorKind, Event, Message, Publish, TopicPattern, decode, names};
+use convoke_core::broker::Broker;
+use convoke_core::{Error, ErrorKind, Event, Publish};
 
-use super::record::{Record, Recorder};
+use super::faults::{Failing, FailingLayer};
+use super::place::Place;
+use super::record::{Outage, Recorder};
 use super::story::Story;
 use crate::app::{App, AppHandle};
 
@@ -16,37 +18,114 @@ use crate::app::{App, AppHandle};
 #[derive(Clone)]
 pub struct TestApp {
     handle: AppHandle,
-    record: Arc<Record>,
-    story: Arc<Story>,
+    pub(super) kit: Arc<Kit>,
+}
+
+/// What outlives a restart.
+pub(super) struct Kit {
+    /// Makes the application anew; `None` if there was only one.
+    make: Option<Box<dyn Fn() -> App + Send + Sync>>,
+    pub(super) place: Place,
+    pub(super) story: Arc<Story>,
+    pub(super) outage: Arc<Outage>,
+    pub(super) failing: Arc<Failing>,
+    /// The application that runs now.
+    running: Mutex<Option<AppHandle>>,
+}
+
+/// What a test's application is made of: a function, which makes it anew after a crash, or an application, which is made once.
+pub trait MakeApp {
+    /// The application, and what makes it anew.
+    #[doc(hidden)]
+    fn parts(self) -> (App, Option<Box<dyn Fn() -> App + Send + Sync>>);
+}
+
+impl MakeApp for App {
+    fn parts(self) -> (App, Option<Box<dyn Fn() -> App + Send + Sync>>) {
+        (self, None)
+    }
+}
+
+impl<F: Fn() -> App + Send + Sync + 'static> MakeApp for F {
+    fn parts(self) -> (App, Option<Box<dyn Fn() -> App + Send + Sync>>) {
+        (self(), Some(Box::new(self)))
+    }
 }
 
 impl TestApp {
     /// Starts an application on a memory broker of its own, whatever broker it names. Each further broker is another one of its own.
     ///
+    /// `app` is a function that makes the application, or an application; a function can also be [restarted](Self::restart).
+    ///
     /// # Cancel safety
     /// If the future is dropped, nothing has been started.
     ///
     /// # Errors
     /// As [`App::start`].
-    pub async fn start(app: App) -> Result<Self, Error> {
-        Self::start_on(app, super::unique_url()).await
+    pub async fn start(app: impl MakeApp) -> Result<Self, Error> {
+        Self::start_at(app, Place::own()).await
     }
 
-    /// Starts an application on the memory broker of this URL: a second one over the same broker sees the same topics.
+    /// Starts an application on the broker of this URL: a second one over the same broker sees the same topics.
     ///
     /// # Cancel safety
     /// If the future is dropped, nothing has been started.
     ///
     /// # Errors
     /// As [`App::start`].
-    pub async fn start_on(app: App, url: impl Into<String>) -> Result<Self, Error> {
-        let record = Arc::<Record>::default();
-        let story = Arc::new(Story::new());
-        let recorded = Arc::clone(&record);
-        let decorate =
-            move |inner: Arc<dyn Broker>| -> Arc<dyn Broker> { Arc::new(Recorder { inner, record: Arc::clone(&recorded) }) };
-        let app = app.isolated(url).quiet().observe(Arc::<Story>::clone(&story)).decorated(decorate);
-        Ok(Self { handle: app.start().await?, record, story })
+    pub async fn start_on(app: impl MakeApp, url: impl Into<String>) -> Result<Self, Error> {
+        Self::start_at(app, Place::at(url.into())).await
+    }
+
+    pub(super) async fn start_at(app: impl MakeApp, place: Place) -> Result<Self, Error> {
+        let (app, make) = app.parts();
+        let kit = Kit {
+            make,
+            place,
+            story: Arc::new(Story::new()),
+            outage: Arc::default(),
+            failing: Arc::default(),
+            running: Mutex::default(),
+        };
+        Self::start_with(app, Arc::new(kit)).await
+    }
+
+    async fn start_with(app: App, kit: Arc<Kit>) -> Result<Self, Error> {
+        let (place, story, outage) = (kit.place.clone(), Arc::clone(&kit.story), Arc::clone(&kit.outage));
+        let decorate = move |name: &str, broker: Arc<dyn Broker>| -> Arc<dyn Broker> {
+            let (inner, story, outage) = (place.around(name, broker), Arc::clone(&story), Arc::clone(&outage));
+            Arc::new(Recorder { inner, story, outage })
+        };
+        let app = app.isolated(kit.place.url()).quiet().observe(Arc::<Story>::clone(&kit.story));
+        let app = app.innermost_layer(FailingLayer(Arc::clone(&kit.failing))).decorated(decorate);
+        let handle = app.start().await?;
+        *kit.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle.clone());
+        Ok(Self { handle, kit })
+    }
+
+    /// The process dies where it stands, as by `kill -9`, and is started again over the same broker: what the broker has stays, and the
+    /// application with all of its state is made anew, by the function that made it. The story goes on.
+    ///
+    /// What handlers have spawned by themselves is not killed: it is not the application's.
+    ///
+    /// # Delivery
+    /// What was not settled is delivered again.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the application is dead, and perhaps not started again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] if the test was not given a function that makes the application; as [`App::start`].
+    pub async fn restart(self) -> Result<Self, Error> {
+        let Some(make) = &self.kit.make else {
+            let text =
+                "this application cannot be made anew; give `TestApp::start` the function that makes it, and not what it returns";
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        };
+        self.handle.crash().await;
+        self.kit.story.say("the process dies, and is started again");
+        // The handle of the dead one is dropped only when there is another: a broker of this process lives as long as somebody has it.
+        Self::start_with(make(), Arc::clone(&self.kit)).await
     }
 
     /// The application.
@@ -55,72 +134,24 @@ impl TestApp {
         &self.handle
     }
 
+    /// The application that runs now, whichever handle the test has kept.
+    pub(super) fn running(&self) -> AppHandle {
+        let running = self.kit.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.clone().unwrap_or_else(|| self.handle.clone())
+    }
+
     /// Publishes an event, as the application does.
     pub fn publish<E: Event>(&self, event: &E) -> Publish<'_> {
         self.handle.publisher().publish(event)
     }
 
-    /// Publishes a message as it is, as a foreign producer does: bare, broken, or with headers of its own.
-    pub fn publish_message(&self, message: Message) -> Publish<'_> {
-        self.handle.publisher().publish_message(message)
-    }
-
-    /// Lets virtual time pass, and everything that is due in it happen.
+    /// Lets time pass, and everything that is due in it happen. Virtual time passes in no time; on a real broker it is waited for.
     ///
     /// # Cancel safety
     /// If the future is dropped, some of the time has passed.
     pub async fn advance(&self, time: Duration) {
         // Sleeping, not `tokio::time::advance`: what becomes due on the way is done on the way, and not all at the end.
         tokio::time::sleep(time).await;
-    }
-
-    /// Makes the broker fail.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unsupported`] if it cannot be made to fail in this way.
-    pub fn inject(&self, fault: Fault) -> Result<(), Error> {
-        let faults = self.handle.faults();
-        faults.ok_or_else(|| Error::new(ErrorKind::Unsupported, "this broker cannot be told to fail"))?.inject(fault)
-    }
-
-    /// The events of a type that were published so far, by whomever, through this application, in order. Dead letters do not
-    /// count.
-    #[track_caller]
-    #[must_use]
-    pub fn published<E: Event>(&self) -> Published<E> {
-        let (wire_type, topic) = (E::DEF.type_name_on_wire(), self.handle.topic(E::DEF.topic));
-        let is_there = |message: &Message| TopicPattern::overlap(message.topic().as_str(), topic.as_str());
-        let mut events = Vec::new();
-        for message in self.record.messages() {
-            let is_event = if E::DEF.bare { message.event_type().is_none() } else { message.event_type() == Some(&wire_type) };
-            if is_there(&message) && is_event && message.headers().get(names::DEAD_REASON).is_none() {
-                match decode::<E>(&message) {
-                    Ok(event) => events.push((event, message)),
-                    Err(_) => continue,
-                }
-            }
-        }
-        Published { events, story: self.story() }
-    }
-
-    /// The dead letters of a handler so far, in order.
-    #[must_use]
-    pub fn dead_letters(&self, handler: &str) -> Vec<Message> {
-        let mut messages = self.record.messages();
-        messages.retain(|message| message.headers().get_str(names::DEAD_HANDLER) == Some(handler));
-        messages
-    }
-
-    /// Every message that was published through this application, in order.
-    #[must_use]
-    pub fn messages(&self) -> Vec<Message> {
-        self.record.messages()
-    }
-
-    /// What happened to each message so far, for people.
-    #[must_use]
-    pub fn story(&self) -> String {
-        self.story.tell()
     }
 }
 
@@ -135,80 +166,5 @@ impl Deref for TestApp {
 impl fmt::Debug for TestApp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TestApp").field("handle", &self.handle).finish_non_exhaustive()
-    }
-}
-
-/// Events that were published. Its assertions panic with the story of all messages.
-pub struct Published<E> {
-    events: Vec<(E, Message)>,
-    story: String,
-}
-
-impl<E: Event> Published<E> {
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.events.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.events.is_empty()
-    }
-
-    /// The events, in order.
-    pub fn iter(&self) -> impl Iterator<Item = &E> + '_ {
-        self.events.iter().map(|(event, _)| event)
-    }
-
-    /// The messages that they travelled in, in order.
-    pub fn messages(&self) -> impl Iterator<Item = &Message> + '_ {
-        self.events.iter().map(|(_, message)| message)
-    }
-
-    /// Exactly one was published, and it is as `expected` says. Returns it.
-    ///
-    /// # Panics
-    /// If it is not so.
-    #[track_caller]
-    pub fn assert_one(&self, expected: impl FnOnce(&E) -> bool) -> &E {
-        match self.events.as_slice() {
-            [(event, _)] if expected(event) => event,
-            [_] => self.fail("one was published, but it is not as expected"),
-            events => self.fail(&format!("one was expected, and {} were published", events.len())),
-        }
-    }
-
-    /// This many were published.
-    ///
-    /// # Panics
-    /// If it is not so.
-    #[track_caller]
-    pub fn assert_count(&self, count: usize) -> &Self {
-        if self.events.len() != count {
-            self.fail(&format!("{count} were expected, and {} were published", self.events.len()));
-        }
-        self
-    }
-
-    /// None was published.
-    ///
-    /// # Panics
-    /// If it is not so.
-    #[track_caller]
-    pub fn assert_none(&self) {
-        self.assert_count(0);
-    }
-
-    #[track_caller]
-    fn fail(&self, what: &str) -> ! {
-        panic!("of `{}`, {what}\n\nwhat happened:\n{}", E::DEF.name, self.story)
-    }
-}
-
-impl<E> fmt::Debug for Published<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Published({})", self.events.len())
     }
 }
