@@ -15,7 +15,7 @@ pub struct Alarm {
 }
 
 impl Alarm {
-// ANCHOR: after
+    // ANCHOR: after
     /// The alarm after a change, in whatever order changes come; `None` if the change is older than what is known.
     ///
     /// Of two statuses at one time the worse counts, so that their order does not matter.
@@ -29,8 +29,7 @@ impl Alarm {
         let news = if status == known.status { known.news } else { active };
         Some(Self { status, changed_at, news })
     }
-// ANCHOR_END: after
-
+    // ANCHOR_END: after
 }
 
 /// Refuses what no attempt can mend.

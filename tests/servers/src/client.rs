@@ -14,7 +14,14 @@ use crate::server::folder;
 pub struct Client(Held);
 
 impl Client {
-    pub(crate) async fn start(kind: Kind, url: &str) -> Result<Self, Stop> {
+    /// Starts a client of the server at this URL. That of a [`Server`](crate::Server) is [`Server::client`](crate::Server::client).
+    ///
+    /// # Errors
+    /// It is not installed.
+    ///
+    /// # Cancel safety
+    /// It ends again.
+    pub async fn start(kind: Kind, url: &str) -> Result<Self, Stop> {
         let python = folder().join("../../target/servers/python/bin/python");
         if !python.exists() {
             return Err(Stop::failed("the foreign clients are not installed: run `tests/servers.sh install`"));

@@ -1,5 +1,7 @@
 //! A proxy of TCP that makes connections suffer.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, LazyLock};
@@ -25,6 +27,7 @@ pub enum Side {
 pub struct Proxy {
     url: String,
     weather: watch::Sender<Weather>,
+    open: Open,
     give_back: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
@@ -45,6 +48,32 @@ struct Flow {
     stalls: bool,
     swallows: bool,
     delay: Duration,
+}
+
+/// How many listen or pass something on, by the number of cuts before they began.
+type Open = Arc<watch::Sender<BTreeMap<u64, usize>>>;
+
+/// One of those.
+struct Mark(Open, u64);
+
+impl Mark {
+    fn new(open: &Open, cuts: u64) -> Self {
+        open.send_modify(|open| *open.entry(cuts).or_default() += 1);
+        Self(Arc::clone(open), cuts)
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| {
+            if let Entry::Occupied(mut count) = open.entry(self.1) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
+        });
+    }
 }
 
 impl Weather {
@@ -73,8 +102,10 @@ impl Proxy {
         let bound = RUNTIME.spawn(bind(at)).await.map_err(|error| Stop::failed(error.to_string()))?;
         let listener = bound.map_err(|error| Stop::failed(format!("no proxy can stand at port {at}: {error}")))?;
         let at = listener.local_addr().map_err(|error| Stop::failed(error.to_string()))?.port();
-        RUNTIME.spawn(accept(listener, at, to.into(), seen));
-        Ok(Self { url: url(at), weather, give_back: Some(give_back) })
+        let open = Open::default();
+        let listener = (listener, Mark::new(&open, 0));
+        RUNTIME.spawn(accept(Some(listener), at, to.into(), seen, Arc::clone(&open)));
+        Ok(Self { url: url(at), weather, open, give_back: Some(give_back) })
     }
 
     /// The server's URL, through this proxy.
@@ -83,11 +114,14 @@ impl Proxy {
         &self.url
     }
 
-    /// Cuts every connection (`RST`), at once, and refuses new ones for this long.
-    pub fn cut(&self, down: Duration) {
+    /// Cuts every connection (`RST`), and refuses new ones for this long. Returns as soon as they are cut.
+    ///
+    /// # Cancel safety
+    /// They are cut, and the proxy recovers, all the same.
+    pub async fn cut(&self, down: Duration) {
         let mut cuts = 0;
         self.weather.send_modify(|weather| {
-            (weather.cuts, weather.refuses) = (weather.cuts + 1, !down.is_zero());
+            (weather.cuts, weather.refuses) = (weather.cuts + 1, true);
             cuts = weather.cuts;
         });
         let weather = self.weather.clone();
@@ -96,6 +130,9 @@ impl Proxy {
             // A later cut has an end of its own.
             weather.send_if_modified(|weather| weather.cuts == cuts && std::mem::take(&mut weather.refuses));
         });
+        // Whoever listens or passes on what came before this cut holds a mark of an earlier one.
+        let mut open = self.open.subscribe();
+        let _ = open.wait_for(|open| open.range(..cuts).next().is_none()).await;
     }
 
     /// Nothing gets through this way, until [`recover`](Self::recover); nothing is lost.
@@ -141,22 +178,27 @@ async fn bind(at: u16) -> io::Result<TcpListener> {
     TcpListener::bind(("127.0.0.1", at)).await
 }
 
-async fn accept(listener: TcpListener, at: u16, to: Arc<str>, mut weather: watch::Receiver<Weather>) {
-    let mut listener = Some(listener);
+async fn accept(
+    mut listener: Option<(TcpListener, Mark)>,
+    at: u16,
+    to: Arc<str>,
+    mut weather: watch::Receiver<Weather>,
+    open: Open,
+) {
     loop {
         let now = *weather.borrow_and_update();
         if now.over {
             return;
         }
+        listener = listener.filter(|(_, mark)| mark.1 == now.cuts);
         if now.refuses {
-            listener = None;
             let _ = weather.changed().await;
             continue;
         }
-        let Some(listening) = &listener else {
+        let Some((listening, _)) = &listener else {
             // Whoever had the port in the meantime is about to go, or the tests fail by their time.
             match bind(at).await {
-                Ok(bound) => listener = Some(bound),
+                Ok(bound) => listener = Some((bound, Mark::new(&open, now.cuts))),
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             }
             continue;
@@ -164,16 +206,16 @@ async fn accept(listener: TcpListener, at: u16, to: Arc<str>, mut weather: watch
         tokio::select! {
             _ = weather.changed() => {}
             Ok((client, _)) = listening.accept() => {
-                tokio::spawn(pass(client, Arc::clone(&to), weather.clone(), now.cuts));
+                tokio::spawn(pass(Mark::new(&open, now.cuts), client, Arc::clone(&to), weather.clone()));
             }
         }
     }
 }
 
 /// Passes on what both sides say, until both have ended, or one is reset, which resets the other.
-async fn pass(mut client: TcpStream, to: Arc<str>, mut weather: watch::Receiver<Weather>, cuts: u64) {
+async fn pass(mark: Mark, mut client: TcpStream, to: Arc<str>, mut weather: watch::Receiver<Weather>) {
     let both = weather.clone();
-    let cut = weather.wait_for(|weather| weather.over || weather.cuts > cuts);
+    let cut = weather.wait_for(|weather| weather.over || weather.cuts > mark.1);
     let passed = async {
         let mut server = TcpStream::connect(&*to).await?;
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
