@@ -319,6 +319,7 @@ impl Engine {
     /// Whether there is nothing to do: no message is held, and no commit is outstanding or due.
     #[must_use]
     pub fn idle(&self) -> bool {
+        debug_assert!(self.live > 0 || self.lanes.is_empty(), "a lane without messages is kept");
         self.live == 0 && self.parts.iter().all(|part| !part.assigned || part.over || (!part.committing && !part.dirty))
     }
 

@@ -49,6 +49,11 @@ struct Lane {
 }
 
 impl Lanes {
+    /// Whether no message is in a lane.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.free.len() == self.table.len()
+    }
+
     fn open(&mut self, key: Option<u64>) -> u32 {
         if let Some(key) = key
             && let Some(&lane) = self.keys.get(&key)

@@ -1,13 +1,12 @@
 //! Inputs that nobody waits for, and those that a driver should not send: they change nothing that is right.
-#![allow(missing_docs, reason = "tests say by their names what they are about")]
-mod common;
 
 use std::time::Duration;
 
-use common::*;
 use convoke_core::broker::{Progress, Settle};
 use convoke_core::{BatchOptions, Epoch, PartId, Position};
 use convoke_engine::*;
+
+use crate::common::*;
 
 fn batches(size: u32) -> Config {
     let mut config = config();

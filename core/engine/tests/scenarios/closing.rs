@@ -1,11 +1,10 @@
 //! Revocation, loss, drain, abort, local deadlines.
-#![allow(missing_docs, reason = "tests say by their names what they are about")]
-mod common;
 
-use common::*;
 use convoke_core::broker::{Delay, Settle};
 use convoke_core::{DeadReason, Epoch, OnRetry, PartId};
 use convoke_engine::*;
+
+use crate::common::*;
 
 const REVOKED: Out = Out::Revoked { part: PartId(0), epoch: Epoch(1) };
 

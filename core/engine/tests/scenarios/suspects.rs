@@ -1,10 +1,9 @@
 //! Marks of suspects that come late, are refused, or meet something else on their way.
-#![allow(missing_docs, reason = "tests say by their names what they are about")]
-mod common;
 
-use common::*;
 use convoke_core::broker::{Progress, Settle};
 use convoke_engine::*;
+
+use crate::common::*;
 
 const MARK: Settle = Settle::Mark { deaths: 1 };
 

@@ -1,11 +1,10 @@
 //! Pauses, probes, time-outs, batches and suspects.
-#![allow(missing_docs, reason = "tests say by their names what they are about")]
-mod common;
 
-use common::*;
 use convoke_core::broker::{Progress, Settle};
 use convoke_core::{BatchOptions, DeadReason, Epoch, PartId};
 use convoke_engine::*;
+
+use crate::common::*;
 
 const ROUTE: RouteId = RouteId(0);
 

@@ -1,11 +1,10 @@
 //! Lanes, concurrency and retries.
-#![allow(missing_docs, reason = "tests say by their names what they are about")]
-mod common;
 
-use common::*;
 use convoke_core::broker::{Delay, Settle};
-use convoke_core::{BatchOptions, DeadReason, OnRetry};
+use convoke_core::{BatchOptions, DeadReason, Epoch, OnRetry, PartId};
 use convoke_engine::*;
+
+use crate::common::*;
 
 #[test]
 fn a_message_is_started_acknowledged_and_freed() {
@@ -174,4 +173,32 @@ fn a_passing_retry_comes_back_behind_all_of_the_batch_that_runs() {
     assert_eq!(bench.tick_to(54), [], "the second one keeps its place, which is before it");
     bench.tick_to(55);
     assert_eq!(bench.engine.batch(s[1]), [s[1], first[0]]);
+}
+
+#[test]
+fn what_comes_late_takes_its_place_among_those_that_have_not_started() {
+    let mut one = config();
+    one.routes[0].concurrency = 1;
+    let mut bench = Bench::assigned(one);
+    let (s, _) = bench.deliver(&[meta(1), meta(3), meta(5)]);
+    let (late, _) = bench.deliver(&[meta(4), meta(2)]);
+    let mut order = vec![s[0]];
+    for _ in 0..4 {
+        order.extend(started(&bench.finish(order[order.len() - 1], Verdict::Ack)));
+    }
+    assert_eq!(order, [s[0], late[1], s[1], late[0], s[2]]);
+}
+
+#[test]
+fn a_retry_that_comes_back_past_the_deadline_of_its_partition_is_before_what_it_let_pass() {
+    let mut bench = Bench::new(passing());
+    bench.assign(0, 1, Some(at(50)));
+    let (s, _) = bench.deliver(&[meta(1)]);
+    bench.finish(s[0], FAILED);
+    bench.step(In::Pause { route: RouteId(0) });
+    let (later, _) = bench.deliver(&[meta(2)]);
+    assert_eq!(started(&bench.tick_to(150)), []);
+    bench.step(In::Renewed { part: PartId(0), epoch: Epoch(1), until: at(1000) });
+    assert_eq!(started(&bench.step(In::Resume { route: RouteId(0) })), [s[0]]);
+    assert_eq!(started(&bench.finish(s[0], Verdict::Ack)), later);
 }

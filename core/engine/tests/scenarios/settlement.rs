@@ -1,13 +1,12 @@
 //! Acknowledging, by message and by watermark; leases; credit.
-#![allow(missing_docs, reason = "tests say by their names what they are about")]
-mod common;
 
 use std::time::Duration;
 
-use common::*;
 use convoke_core::broker::{Delay, Mark, Progress, Settle};
 use convoke_core::{DeadReason, Epoch, OnRetry, PartId, Position};
 use convoke_engine::*;
+
+use crate::common::*;
 
 #[test]
 fn a_settlement_without_an_answer_is_repeated_and_its_lane_goes_on() {

@@ -1,5 +1,4 @@
 //! A bench for one engine: short names for inputs, and all outputs of a step.
-#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test file uses a part of it")]
 
 use std::time::Duration;
 
