@@ -10,9 +10,10 @@ use convoke_core::{BoxFuture, Error, ErrorKind, HandlerDef, Topic};
 use tokio::time::Instant;
 
 use super::bound::Bound;
+use super::brokers::BrokerNames;
 use super::build::told;
 use super::handle::{AppHandle, DrainReport, GRACE};
-use super::plan::{AtRunTime, Problems};
+use super::plan::{AtRunTime, PlannedRoute, PlannedSubscription, Problems};
 use super::status::HandlerStatus;
 use crate::driver::Command;
 
@@ -57,7 +58,9 @@ impl AppHandle {
         Subscribe { app: self, topic: topic.into(), handler: handler.into(), group: None, start: None, until_end: false }
     }
 
-    /// Makes sure that a topic exists, with the broker's default number of partitions; on the first, where there are several.
+    /// Makes sure that a topic exists, with the broker's default number of partitions. Where there are several brokers: on that which
+    /// the application publishes the topic to, as [`Publisher::publish_message`](crate::Publisher::publish_message) does; else on the
+    /// first. [`create_topic_on`](Self::create_topic_on) names it.
     ///
     /// # Cancel safety
     /// If the future is dropped, the topic may have been created.
@@ -65,12 +68,25 @@ impl AppHandle {
     /// # Errors
     /// What the broker says.
     pub async fn create_topic(&self, topic: impl Into<Topic>) -> Result<(), Error> {
-        let mut topology = Topology::default();
-        topology.topics.push(TopicSpec::new(self.topic(topic.into().as_str())));
-        self.broker().ensure(&topology, EnsureMode::Create).await.map(drop)
+        let topic = self.topic(topic.into().as_str());
+        self.create_at(self.0.binder.outward.home_of(&topic), topic).await
     }
 
-    /// Deletes a topic of the (first) broker and everything in it, and forgets how far groups were in it.
+    /// As [`create_topic`](Self::create_topic), on the broker of this name. Until a handler reads the topic there, or an event of the
+    /// program has it, messages that name no broker do not go there.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the topic may have been created.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if the application has no such broker; what the broker says.
+    pub async fn create_topic_on(&self, broker: &str, topic: impl Into<Topic>) -> Result<(), Error> {
+        let topic = self.topic(topic.into().as_str());
+        self.create_at(self.number_of(broker)?, topic).await
+    }
+
+    /// Deletes a topic and everything in it, and forgets how far groups were in it. Of several brokers, the one that
+    /// [`create_topic`](Self::create_topic) means; [`delete_topic_on`](Self::delete_topic_on) names it.
     ///
     /// # Delivery
     /// What was not handled is gone. Topics that belong to it (dead letters, the groups' places for what comes again) stay:
@@ -83,9 +99,39 @@ impl AppHandle {
     /// [`ErrorKind::Configuration`] if this application reads it; [`ErrorKind::Unsupported`] if the adapter cannot delete topics;
     /// what the broker says.
     pub async fn delete_topic(&self, topic: impl Into<Topic>) -> Result<(), Error> {
-        let _one = self.0.binding.lock().await;
         let topic = self.topic(topic.into().as_str());
-        if let Some(reading) = self.0.bounds.all().iter().find(|bound| bound.topics.contains(&topic)) {
+        self.delete_at(self.0.binder.outward.home_of(&topic), topic).await
+    }
+
+    /// As [`delete_topic`](Self::delete_topic), of the broker of this name.
+    ///
+    /// # Delivery
+    /// As there.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the topic may have been deleted.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if the application has no such broker; else as there.
+    pub async fn delete_topic_on(&self, broker: &str, topic: impl Into<Topic>) -> Result<(), Error> {
+        let topic = self.topic(topic.into().as_str());
+        self.delete_at(self.number_of(broker)?, topic).await
+    }
+
+    fn number_of(&self, broker: &str) -> Result<usize, Error> {
+        let names = BrokerNames::of_all(&self.0.binder.brokers);
+        names.find(Some(broker)).ok_or_else(|| Error::new(ErrorKind::NotFound, names.missing("the call", broker)))
+    }
+
+    async fn create_at(&self, broker: usize, topic: Topic) -> Result<(), Error> {
+        let mut topology = Topology::default();
+        topology.topics.push(TopicSpec::new(topic));
+        self.0.binder.brokers[broker].broker.ensure(&topology, EnsureMode::Create).await.map(drop)
+    }
+
+    async fn delete_at(&self, broker: usize, topic: Topic) -> Result<(), Error> {
+        let _one = self.0.binding.lock().await;
+        if let Some(reading) = self.0.bounds.all().iter().find(|bound| bound.broker == broker && bound.topics.contains(&topic)) {
             let text = format!(
                 "`{topic}` is being read by `{}` in the group `{}`; unsubscribe it before the topic is deleted",
                 reading.handlers.join("`, `"),
@@ -93,7 +139,7 @@ impl AppHandle {
             );
             return Err(Error::new(ErrorKind::Configuration, text));
         }
-        self.broker().delete_topic(&topic).await
+        self.0.binder.brokers[broker].broker.delete_topic(&topic).await
     }
 }
 
@@ -149,8 +195,10 @@ impl Subscribe<'_> {
         let at = AtRunTime { topic: self.topic.as_str(), group: self.group.as_deref(), start: self.start };
         let plan = binder.plan_one(handler, at, self.until_end, &mut problems);
         for bound in inner.bounds.all() {
-            let same =
-                |topic: &&Topic| plan.subscriptions.iter().any(|one| one.group == bound.group && one.topics.contains(topic));
+            let same = |topic: &&Topic| {
+                let reads = |one: &PlannedSubscription| one.broker == bound.broker && one.topics.contains(topic);
+                plan.subscriptions.iter().any(|one| one.group == bound.group && reads(one))
+            };
             if let Some(topic) = bound.topics.iter().find(same) {
                 problems.push(format!(
                     "the group `{}` reads `{topic}` already, by `{}`; name another `group`, or unsubscribe that first",
@@ -167,6 +215,8 @@ impl Subscribe<'_> {
         }
         plan.ensure(&binder.brokers).await?;
         let opened = binder.open(subscription).await?;
+        let topics = subscription.routes.iter().flat_map(PlannedRoute::topics);
+        topics.for_each(|topic| binder.outward.read(subscription.broker, topic, &binder.registry.events));
         let dead = subscription.routes[0].sources[0].dead.clone();
         // A drain that has begun meanwhile: what was opened was granted nothing, and goes as it came.
         let bound = inner.bounds.add(|| binder.bind(subscription, Some(opened))).ok_or_else(draining)?;
@@ -287,7 +337,7 @@ impl RunningSubscription {
     pub async fn delete(&self) -> Result<DrainReport, Error> {
         let report = self.unsubscribe().await;
         let _one = self.app.0.binding.lock().await;
-        for bound in self.app.0.bounds.all() {
+        for bound in self.app.0.bounds.all().into_iter().filter(|bound| bound.broker == self.bound.broker) {
             if let Some(topic) = bound.topics.iter().find(|topic| self.bound.topics.contains(topic)) {
                 let text = format!("`{topic}` is being read in the group `{}`, too; unsubscribe it first", bound.group);
                 return Err(Error::new(ErrorKind::Configuration, text));

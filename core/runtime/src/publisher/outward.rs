@@ -1,10 +1,10 @@
 //! The way out: what a message is given before it is sent, and which broker takes it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use convoke_core::broker::{Broker, Capabilities, PublishOutcome};
-use convoke_core::{Error, ErrorKind, EventDef, Outgoing, Topic, names};
+use convoke_core::{Error, ErrorKind, EventDef, Outgoing, Topic, TopicPattern, names};
 
 use super::{identified, no_answer};
 use crate::app::Names;
@@ -21,8 +21,15 @@ pub(crate) struct Outward {
     /// By an event's `type` on the wire; the name of a broker that the application does not have. Empty if there is one broker, and
     /// no event speaks of another.
     events: HashMap<String, Result<usize, &'static str>>,
-    /// Topics of further brokers, as they are named here.
+    /// Topics of further brokers, as they are named here. Those that are named at run time are added to them.
+    places: RwLock<Places>,
+}
+
+/// Which further broker has which topics.
+#[derive(Default)]
+struct Places {
     topics: HashMap<Topic, usize>,
+    patterns: Vec<(TopicPattern, usize)>,
 }
 
 impl Outward {
@@ -32,7 +39,7 @@ impl Outward {
     }
 
     pub(crate) fn new(app: &str, names: Names, brokers: Vec<Arc<dyn Broker>>) -> Self {
-        Self { app: app.into(), names, brokers, events: HashMap::new(), topics: HashMap::new() }
+        Self { app: app.into(), names, brokers, events: HashMap::new(), places: RwLock::default() }
     }
 
     /// Tells the events that are known, each with its broker.
@@ -43,16 +50,35 @@ impl Outward {
         for event in events {
             self.events.insert(event.type_name_on_wire(), broker(event));
             if let Ok(index @ 1..) = broker(event) {
-                self.topics.insert(self.names.topic(event.topic), index);
+                self.place(index, self.names.topic(event.topic));
             }
         }
     }
 
-    /// Tells of a topic of a further broker that is read there; an event's own counts more.
-    pub(crate) fn read(&mut self, broker: usize, topic: &Topic, events: &[&'static EventDef]) {
-        if broker > 0 && !events.iter().any(|event| self.names.topic(event.topic) == *topic) {
-            self.topics.insert(topic.clone(), broker);
+    fn place(&self, broker: usize, topic: Topic) {
+        let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
+        match TopicPattern::new(topic.as_str()) {
+            Some(pattern) => places.patterns.push((pattern, broker)),
+            None => drop(places.topics.insert(topic, broker)),
         }
+    }
+
+    /// Tells of a topic of a further broker that is read there; an event's own counts more.
+    pub(crate) fn read(&self, broker: usize, topic: &Topic, events: &[&'static EventDef]) {
+        let of_event = |event: &&EventDef| TopicPattern::overlap(self.names.topic(event.topic).as_str(), topic.as_str());
+        if broker > 0 && !events.iter().any(of_event) {
+            self.place(broker, topic.clone());
+        }
+    }
+
+    /// The broker that a topic, as it is named here, is at.
+    pub(crate) fn home_of(&self, topic: &Topic) -> usize {
+        if !self.several() {
+            return 0;
+        }
+        let places = self.places.read().unwrap_or_else(PoisonError::into_inner);
+        let by_pattern = || places.patterns.iter().find(|(pattern, _)| pattern.matches(topic.as_str())).map(|one| one.1);
+        places.topics.get(topic).copied().or_else(by_pattern).unwrap_or(0)
     }
 
     /// The names of this deployment.
@@ -95,7 +121,7 @@ impl Outward {
                 Error::new(ErrorKind::Configuration, text)
             });
         }
-        Ok(if self.topics.is_empty() { 0 } else { self.topics.get(message.topic()).copied().unwrap_or(0) })
+        Ok(self.home_of(message.topic()))
     }
 
     pub(crate) fn capabilities(&self, broker: usize) -> &Capabilities {
