@@ -59,18 +59,18 @@ pub use convoke_core::Protobuf;
 pub use convoke_core::{
     Accepted, Batch, BatchItem, BatchOptions, BatchReply, BoxError, BoxFuture, BoxHandler, Claim, ClaimStore, Claimed, Claims,
     Class, Classified, Classify, Codec, DeadReason, DecodeError, Delivered, Delivery, Entry, Epoch, Error, ErrorKind, Event,
-    EventDef, FromDelivery, HandlerContext, HandlerDef, HandlerError, HandlerOptions, HeaderMatch, HeaderName, Headers, Holder,
-    Incoming, IntoKey, IntoOutgoing, IntoReply, Key, Location, Message, MessageBuilder, Meta, OnRetry, Order, Outcome, Outgoing,
-    PartId, Position, Publish, PublishSink, Publisher, Raw, Receipt, Recognised, Registry, Rejected, Rejection, Reply,
-    RetryOptions, Signature, StartAt, State, StateMap, Topic, TopicPattern, TypeInfo, Verdict, Word, after, broker, class_of,
-    cloudevents, decode, decode_older, encode, essence, handler_fn, names, permanent, transient, unavailable,
+    EventDef, FromDelivery, GenericDef, HandlerContext, HandlerDef, HandlerError, HandlerOptions, HeaderMatch, HeaderName,
+    Headers, Holder, Incoming, IntoKey, IntoOutgoing, IntoReply, Key, Location, Message, MessageBuilder, Meta, OnRetry, Order,
+    Outcome, Outgoing, PartId, Position, Publish, PublishSink, Publisher, Raw, Receipt, Recognised, Registry, Rejected,
+    Rejection, Reply, RetryOptions, Signature, StartAt, State, StateMap, Topic, TopicPattern, TypeInfo, Verdict, Word, after,
+    broker, class_of, cloudevents, decode, decode_older, encode, essence, handler_fn, names, permanent, transient, unavailable,
 };
 #[doc(inline)]
 pub use convoke_layers as layers;
 #[cfg(all(feature = "macros", feature = "testkit"))]
 pub use convoke_macros::test;
 #[cfg(feature = "macros")]
-pub use convoke_macros::{event, handler};
+pub use convoke_macros::{event, handler, handlers};
 #[cfg(feature = "memory")]
 #[doc(inline)]
 pub use convoke_memory as memory;
@@ -80,8 +80,9 @@ pub use convoke_runtime::dead;
 pub use convoke_runtime::testkit::{Events, MakeApp, Settled, TEST_BROKER_VARIABLE, TestApp, TestResult};
 pub use convoke_runtime::{
     App, AppHandle, AppStatus, BROKER_VARIABLE, BrokerSource, CONFIG_VARIABLE, DEFAULT_URL, DESCRIBE_VARIABLE, Description,
-    DrainReport, End, EventDescription, GROUPS_VARIABLE, HandlerDescription, HandlerRef, HandlerStatus, Happening, Observer,
-    OnGap, ReadyApp, RunningSubscription, STALLED, StopReason, Stopped, Subscribe, TOPICS_VARIABLE, UnknownEvents, What,
+    DrainReport, End, EventDescription, ExpectedHandlers, GROUPS_VARIABLE, HandlerDescription, HandlerRef, HandlerStatus,
+    Happening, Observer, OnGap, ReadyApp, RunningSubscription, STALLED, StopReason, Stopped, Subscribe, TOPICS_VARIABLE,
+    UnknownEvents, What,
 };
 
 /// What most programs use: `use convoke::prelude::*;`.
@@ -91,7 +92,7 @@ pub mod prelude {
         transient, unavailable,
     };
     #[cfg(feature = "macros")]
-    pub use convoke_macros::{event, handler};
+    pub use convoke_macros::{event, handler, handlers};
     #[cfg(feature = "testkit")]
     pub use convoke_runtime::testkit::{TestApp, TestResult};
     pub use convoke_runtime::{App, AppHandle};

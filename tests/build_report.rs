@@ -133,18 +133,18 @@ fn says(problems: &[String], parts: &[&str]) {
 
 #[tokio::test]
 async fn everything_that_is_wrong_is_reported_at_once_with_its_place() {
-    let app = App::new("build").url("memory://?nonsense=1");
+    let app = App::new("build").url("memory://?nonsense=1").state(7_u64);
     let app = app.only(["answer", "stateless", "twin", "rival", "keyless"]).expect_handlers(["nobody"]);
     let app = app.register(by_hand("boundless", batches, |_| {})).register(by_hand("topicless", whole, |_| {}));
     let app = app.only(["answer", "stateless", "twin", "rival", "keyless", "boundless", "topicless"]);
     let problems = report(app.handler_layer("ghost", tower::layer::util::Identity::new())).await;
     for parts in [
-        &["no handler is named `nobody`", "answer, archive", "use that_crate as _;"][..],
-        &["`answer` (tests/build_report.rs:", "no such state", "add `.state(…)`"],
+        &["no handler is named `nobody`", "`answer`, `archive`", "use that_crate as _;"][..],
+        &["`answer` (tests/build_report.rs:", "no such state (it has `u64`)", "add `.state(…)`"],
         &["`stateless` (tests/build_report.rs:", "Missing>`"],
         &["two handlers are named `twin` (tests/build_report.rs:", "and tests/build_report.rs:"],
         &["`rival` (tests/", "`twin` (tests/", "read the same events of `build.asks` in the group `twins`"],
-        &["`keyless` (tests/", "`order = key`, but the event `build.answers` has no key"],
+        &["`keyless` (tests/", "`order = key`, but the event `build.answers` (tests/build_report.rs:", "has no key"],
         &["`boundless` (by_hand.rs:1) takes a `Batch`", "add `batch(size = 100, wait = \"50ms\")`"],
         &["`topicless` (by_hand.rs:1) takes `Message`", "`#[handler(topic = \"…\")]`"],
         &["a layer is for the handler `ghost`"],
@@ -259,13 +259,57 @@ async fn a_broker_that_cannot_read_by_a_pattern_refuses_topics_with_parameters()
 async fn a_program_into_which_nothing_is_linked_says_how_to_link_it() {
     let problems = report(app().registry(Registry::default()).expect_handlers(["answer"])).await;
     says(&problems, &["no handler is linked into this program", "`use your_crate as _;`"]);
-    says(&problems, &["no handler is named `answer`; there are none"]);
+    says(&problems, &["no handler is named `answer`; there are none."]);
     says(&problems, &["no broker is linked into this program"]);
 }
 
 #[tokio::test]
 async fn expected_handlers_that_are_there_are_fine() {
     assert!(app().only(["answer", "spy"]).expect_handlers(["answer", "spy"]).build().await.is_ok());
+    let linked = Registry::collect().handlers.len();
+    assert!(app().only(["answer"]).expect_handlers(linked).build().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_handler_that_is_missing_by_its_number_or_nearly_by_its_name_is_said_with_those_that_are_there() {
+    let mut registry = Registry::default();
+    registry.handlers = vec![by_hand("lone", asks, |_| {})];
+    registry.brokers = Registry::collect().brokers;
+    let app = || app().registry(registry.clone());
+    assert!(app().expect_handlers(1).build().await.is_ok());
+    let error = app().expect_handlers(2).build().await.unwrap_err().to_string();
+    for part in ["2 handlers are expected, and 1 is linked", "`use that_crate as _;`", "\n     `lone` (by_hand.rs:1)"] {
+        assert!(error.contains(part), "{error}");
+    }
+    let problems = report(app().expect_handlers(["alone"]).handler_layer("lome", tower::layer::util::Identity::new())).await;
+    says(&problems, &["no handler is named `alone`; did you mean `lone`?"]);
+    says(&problems, &["a layer is for the handler `lome`; did you mean `lone`?"]);
+}
+
+#[tokio::test]
+async fn an_event_that_is_taken_twice_and_what_handlers_of_a_group_do_not_agree_on_is_said_with_both_places() {
+    let two: Describe = |signature| signature.inputs.extend([Ask::DEF, Answer::DEF]);
+    let problems = report(app().register(by_hand("two", two, |_| {})).only(["two"])).await;
+    says(&problems, &["`two` (by_hand.rs:1) takes 2 events", "Ask` (tests/build_report.rs:", "Answer` (tests/build_report.rs:"]);
+
+    let answers: Describe = |signature| signature.inputs.push(Answer::DEF);
+    let grouped = |name, describe, start| {
+        by_hand(name, describe, |options| {
+            (options.group, options.topics, options.start) = (Some("shared"), &["build.both"], start)
+        })
+    };
+    let new = Some(convoke::StartAt::New);
+    let apart = app().register(grouped("early", asks, None)).register(grouped("late", answers, new)).only(["early", "late"]);
+    says(&report(apart).await, &["`late` (by_hand.rs:1) starts elsewhere than `early` (by_hand.rs:1)", "the group `shared`"]);
+
+    let lane = |name, describe, lane| {
+        by_hand(name, describe, |options| (options.group, options.topics, options.lane) = (Some("shared"), &["build.both"], lane))
+    };
+    let ways = app().register(lane("in", asks, Some("lane"))).register(lane("out", answers, None)).only(["in", "out"]);
+    says(
+        &report(ways).await,
+        &["reads `build.both` in two ways", "`in` (by_hand.rs:1)", "`out` (by_hand.rs:1)", "the same `lane`"],
+    );
 }
 
 #[tokio::test]
@@ -323,8 +367,15 @@ async fn events_that_lead_back_to_themselves_are_a_warning() {
     let _ = app().only(["echo", "reply"]).build().await.unwrap();
     drop(guard);
     let text = lines.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    for topic in ["build.answers", "build.asks"] {
-        assert!(text.contains(&format!("events of `{topic}` lead to events of `{topic}`: make sure that this ends")), "{text}");
+    let warnings: Vec<_> = text.lines().filter(|line| line.contains("lead back to themselves")).collect();
+    assert_eq!(warnings.len(), 1, "a circle is told of once: {text}");
+    let way = [
+        "`build.answers` → `echo` (tests/build_report.rs:",
+        "→ `build.asks` → `reply` (tests/build_report.rs:",
+        "→ `build.answers`; let one",
+    ];
+    for part in way {
+        assert!(warnings[0].contains(part), "no {part:?} in {text}");
     }
 }
 

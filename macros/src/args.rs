@@ -1,6 +1,6 @@
 //! Reads `name = value`, `name` and `name(…)`, separated by commas, and goes on after an error with the next one.
 
-use std::collections::HashMap;
+use std::fmt::Display;
 use std::ops::RangeInclusive;
 
 use proc_macro2::{Delimiter, Ident, Span, TokenStream, TokenTree};
@@ -10,7 +10,7 @@ use syn::{Error, Expr, ExprLit, Lit, LitStr, Path, Result, Token};
 
 use crate::ctxt::Ctxt;
 use crate::nearest::nearest;
-use crate::symbol::{Vocabulary, Word};
+use crate::symbol::{self, Vocabulary, Word};
 
 /// One argument: its name was read, its value was not.
 pub(crate) struct Arg<'a> {
@@ -19,9 +19,35 @@ pub(crate) struct Arg<'a> {
     input: ParseStream<'a>,
 }
 
+/// The known arguments that were there, right or wrong, each as it was written.
+#[derive(Default)]
+pub(crate) struct Written(Vec<(&'static str, TokenStream)>);
+
+impl Written {
+    pub(crate) fn has(&self, word: Word) -> bool {
+        self.get(word.name).is_some()
+    }
+
+    fn get(&self, name: &str) -> Option<&TokenStream> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, tokens)| tokens)
+    }
+
+    /// An error about two arguments that underlines both, and what stands between them.
+    pub(crate) fn conflict(&self, one: Word, other: Word, message: impl Display) -> Error {
+        let both = self.0.iter().filter(|(name, _)| *name == one.name || *name == other.name);
+        let tokens: TokenStream = both.map(|(_, tokens)| tokens.clone()).collect();
+        Error::new_spanned(tokens, message)
+    }
+}
+
 /// Calls `take` for every argument in `tokens` that is known and was not there before.
-pub(crate) fn each(cx: &Ctxt, vocabulary: &Vocabulary, tokens: TokenStream, mut take: impl FnMut(&Arg<'_>) -> Result<()>) {
-    let mut seen = HashMap::new();
+pub(crate) fn each(
+    cx: &Ctxt,
+    vocabulary: &Vocabulary,
+    tokens: TokenStream,
+    mut take: impl FnMut(&Arg<'_>) -> Result<()>,
+) -> Written {
+    let mut seen = Written::default();
     let all = |input: ParseStream<'_>| {
         while !input.is_empty() {
             cx.keep(one(input, vocabulary, &mut seen, &mut take));
@@ -34,53 +60,75 @@ pub(crate) fn each(cx: &Ctxt, vocabulary: &Vocabulary, tokens: TokenStream, mut 
         Ok(())
     };
     cx.keep(all.parse2(tokens));
+    seen
 }
 
 fn one(
     input: ParseStream<'_>,
     vocabulary: &Vocabulary,
-    seen: &mut HashMap<String, String>,
+    seen: &mut Written,
     take: &mut impl FnMut(&Arg<'_>) -> Result<()>,
 ) -> Result<()> {
     let begin = input.fork();
     let Ok(name) = input.call(Ident::parse_any) else {
         let (owner, first) = (vocabulary.owner, vocabulary.words[0]);
-        return Err(input.error(format!("`{owner}` takes options by name, such as: {}", first.rule())));
+        return Err(input.error(format!("`{owner}` takes options by name, such as `{}`", first.form)));
     };
-    if vocabulary.brokers.iter().any(|broker| name == broker) && input.peek(syn::token::Paren) {
-        input.parse::<TokenTree>()?;
-        return Ok(());
+    if let Some(broker) = vocabulary.brokers.iter().copied().find(|broker| name == broker) {
+        return block(input, &begin, seen, broker, &name);
     }
     let Some(word) = vocabulary.words.iter().copied().find(|word| name == word.name) else {
-        return Err(unknown(&name, vocabulary));
+        return Err(unknown(&name, input, vocabulary));
     };
     let arg = Arg { word, name, input };
-    let before = seen.get(word.name).cloned();
-    let taken = if before.is_none() { take(&arg) } else { Ok(()) };
-    if let Some(before) = before {
+    if let Some(before) = seen.get(word.name) {
         let message = format!("`{}` is given twice, first as `{before}`: keep one of them", word.name);
         return Err(Error::new(arg.name.span(), message));
     }
-    seen.insert(word.name.to_owned(), text_between(&begin, input));
+    let taken = take(&arg);
+    let written = between(&begin, input);
+    let text = written.to_string();
+    seen.0.push((word.name, written));
     taken?;
-    if input.is_empty() || input.peek(Token![,]) { Ok(()) } else { Err(input.error(word.rule())) }
+    let done = input.is_empty() || input.peek(Token![,]);
+    if done { Ok(()) } else { Err(input.error(format!("a comma is missing after `{text}`"))) }
 }
 
-/// The source of what was read since `begin`, as far as it can be put into a sentence.
-fn text_between(begin: ParseStream<'_>, end: ParseStream<'_>) -> String {
+/// The options of one broker, which are its own affair.
+fn block(input: ParseStream<'_>, begin: ParseStream<'_>, seen: &mut Written, broker: &'static str, name: &Ident) -> Result<()> {
+    if !input.peek(syn::token::Paren) {
+        return Err(Error::new(name.span(), format!("`{broker}` is a list of options of that broker: `{broker}(…)`")));
+    }
+    input.parse::<TokenTree>()?;
+    if seen.get(broker).is_some() {
+        return Err(Error::new(name.span(), format!("`{broker}(…)` is given twice: put its options into one")));
+    }
+    seen.0.push((broker, between(begin, input)));
+    Ok(())
+}
+
+/// What was read since `begin`.
+fn between(begin: ParseStream<'_>, end: ParseStream<'_>) -> TokenStream {
     let mut tokens = TokenStream::new();
     while !begin.is_empty() && begin.cursor() != end.cursor() {
         let Ok(token) = begin.parse::<TokenTree>() else { break };
         tokens.extend([token]);
     }
-    tokens.to_string()
+    tokens
 }
 
-fn unknown(name: &Ident, vocabulary: &Vocabulary) -> Error {
+fn unknown(name: &Ident, input: ParseStream<'_>, vocabulary: &Vocabulary) -> Error {
     let Vocabulary { owner, words, brokers } = vocabulary;
     let names = || words.iter().map(|word| word.name).chain(brokers.iter().copied());
     let written = name.to_string();
+    if let Some(elsewhere) = symbol::elsewhere(&written, vocabulary) {
+        return Error::new(name.span(), elsewhere);
+    }
+    let alone = input.is_empty() || input.peek(Token![,]);
     let message = match nearest(&written, names()) {
+        None if alone && vocabulary.owner == symbol::TEST_WORDS.owner => {
+            format!("the function that makes the application stands first: `#[convoke::test({written}, …)]`")
+        }
         Some(near) => match words.iter().find(|word| word.name == near) {
             Some(word) => format!("`{owner}` has no option `{written}`; did you mean `{}`?", word.form),
             None => format!("`{owner}` knows no broker `{written}`; did you mean `{near}(…)`?"),
@@ -139,7 +187,7 @@ impl Arg<'_> {
     pub(crate) fn string(&self) -> Result<LitStr> {
         match self.expr()? {
             Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Ok(text),
-            other => Err(Error::new_spanned(other, self.word.rule())),
+            other => Err(Error::new_spanned(&other, format!("{}{}", self.word.rule(), not_known_yet(&other)))),
         }
     }
 
@@ -202,5 +250,18 @@ impl Arg<'_> {
             }
             _ => Err(self.wrong()),
         }
+    }
+}
+
+/// Why a constant is no value here, if that is what was written.
+fn not_known_yet(value: &Expr) -> &'static str {
+    let constant = |path: &Path| {
+        let last = path.segments.last().map(|segment| segment.ident.to_string());
+        last.is_some_and(|name| name.chars().all(|c| !c.is_ascii_lowercase()))
+    };
+    match value {
+        Expr::Macro(_) => "; attributes are read before constants and macros are known",
+        Expr::Path(path) if constant(&path.path) => "; attributes are read before constants and macros are known",
+        _ => "",
     }
 }

@@ -8,14 +8,29 @@ use syn::{Attribute, Path};
 ///
 /// Conditions on the user's item hold for what belongs to it.
 pub(crate) fn hidden(krate: &Path, attrs: &[Attribute], items: &TokenStream) -> TokenStream {
-    let cfgs = attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
+    let (cfgs, allowed) = (conditions(attrs), allowed());
     quote! {
         #(#cfgs)*
-        #[allow(deprecated, elided_lifetimes_in_paths, unreachable_code, clippy::all, clippy::nursery, clippy::pedantic)]
+        #allowed
         const _: () = {
             use #krate::__private as __convoke;
             #items
         };
+    }
+}
+
+/// The conditions on the user's item, which hold for what belongs to it.
+pub(crate) fn conditions(attrs: &[Attribute]) -> Vec<&Attribute> {
+    attrs.iter().filter(|attr| attr.path().is_ident("cfg")).collect()
+}
+
+/// Lints that are the user's affair in the user's code, and not in ours.
+pub(crate) fn allowed() -> TokenStream {
+    quote! {
+        #[allow(
+            deprecated, elided_lifetimes_in_paths, missing_docs, missing_debug_implementations, non_camel_case_types, non_upper_case_globals,
+            unreachable_code, unreachable_pub, clippy::all, clippy::nursery, clippy::pedantic, clippy::restriction
+        )]
     }
 }
 
@@ -31,4 +46,9 @@ pub(crate) fn ends(tokens: &impl ToTokens) -> (Span, Span) {
     let mut tokens = tokens.to_token_stream().into_iter().map(|token| token.span());
     let first = tokens.next().unwrap_or_else(Span::call_site);
     (first, tokens.last().unwrap_or(first))
+}
+
+/// Whether one of these attributes goes by this name, whatever its path.
+pub(crate) fn has_attribute(attrs: &[Attribute], name: &str) -> bool {
+    attrs.iter().any(|attr| attr.path().segments.last().is_some_and(|last| last.ident == name))
 }

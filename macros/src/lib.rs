@@ -1,4 +1,4 @@
-//! The attribute macros of convoke: [`macro@event`], [`macro@handler`] and [`macro@test`].
+//! The macros of convoke: [`macro@event`], [`macro@handler`], [`handlers!`] and [`macro@test`].
 //!
 //! Applications use them through the `convoke` crate. What they generate names only `::convoke::__private`, or, with
 //! `crate = path`, `path::__private`.
@@ -33,4 +33,10 @@ pub fn handler(args: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn test(args: TokenStream, item: TokenStream) -> TokenStream {
     test::test(args.into(), &item.into()).into()
+}
+
+#[doc = include_str!("docs/handlers.md")]
+#[proc_macro]
+pub fn handlers(input: TokenStream) -> TokenStream {
+    handler::handlers(input.into()).into()
 }

@@ -98,3 +98,24 @@ pub(crate) const RETRY_WORDS: Vocabulary = Vocabulary { owner: "retry(…)", wor
 pub(crate) const BATCH_WORDS: Vocabulary = Vocabulary { owner: "batch(…)", words: &[SIZE, WAIT], brokers: &[] };
 pub(crate) const MATCH_WORDS: Vocabulary = Vocabulary { owner: "match(…)", words: &[HEADER, VALUE], brokers: &[] };
 pub(crate) const TEST_WORDS: Vocabulary = Vocabulary { owner: "#[convoke::test]", words: &[HANDLERS, TIME, CRATE], brokers: &[] };
+
+/// What is said of a word that stands in the wrong place: that of another list, or of the other attribute.
+pub(crate) fn elsewhere(written: &str, here: &Vocabulary) -> Option<String> {
+    let has = |words: &Vocabulary| words.words.iter().find(|word| word.name == written);
+    let (event, handler) = (&EVENT_WORDS, &HANDLER_WORDS);
+    if here.owner == event.owner
+        && let Some(word) = has(handler)
+    {
+        return Some(format!("`{written}` is an option of `#[handler]`: `#[handler({})]`", word.form));
+    }
+    if here.owner != handler.owner {
+        return None;
+    }
+    let lists = [&RETRY_WORDS, &BATCH_WORDS, &MATCH_WORDS];
+    let list = lists.iter().find_map(|list| Some((list.owner, has(list)?)));
+    let attribute = || Some((event.owner, has(event)?));
+    if let Some((owner, word)) = list {
+        return Some(format!("`{written}` stands in `{owner}`: `{}`", owner.replace('…', word.form)));
+    }
+    attribute().map(|(_, word)| format!("`{written}` is an option of `#[event]`: `#[event({})]`", word.form))
+}

@@ -1,13 +1,15 @@
 //! `#[convoke::test]`: a test that gets an application of its own.
 
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 use syn::parse::{ParseStream, Parser as _};
 use syn::punctuated::Punctuated;
+use syn::spanned::Spanned as _;
 use syn::{Error, Expr, ItemFn, Path, Token, parse_quote};
 
 use crate::args;
 use crate::ctxt::Ctxt;
+use crate::emit;
 use crate::symbol::{self, TEST_WORDS};
 
 struct TestArgs {
@@ -68,7 +70,12 @@ fn app(input: ParseStream<'_>) -> syn::Result<(Option<Expr>, TokenStream)> {
     if input.is_empty() || named {
         return Ok((None, input.parse()?));
     }
-    let app = input.parse()?;
+    let app: Expr = input.parse()?;
+    if let Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) = &app {
+        let message =
+            format!("the function that makes the application stands here without quotes: `#[convoke::test({})]`", text.value());
+        return Err(Error::new(text.span(), message));
+    }
     if !input.is_empty() {
         input.parse::<Token![,]>()?;
     }
@@ -82,7 +89,16 @@ fn check(cx: &Ctxt, function: &ItemFn) {
         cx.spanned(signature.fn_token, format!("`#[convoke::test]` goes on an async function: `async fn {name}(app: TestApp)`"));
     }
     if !signature.generics.params.is_empty() {
-        cx.spanned(&signature.generics, "a test has no generics");
+        cx.spanned(&signature.generics, format!("a test has no parameters but its application: `async fn {name}(app: TestApp)`"));
+    }
+    if emit::has_attribute(&function.attrs, "test") {
+        cx.spanned(&signature.ident, "`#[convoke::test]` is a test already: take the other `#[…test]` away");
+    }
+    if let Some(syn::FnArg::Typed(argument)) = signature.inputs.first()
+        && let syn::Type::Reference(reference) = &*argument.ty
+    {
+        let ty = quote!(#reference).to_string().replace(['&', ' '], "");
+        cx.spanned(reference, format!("a test takes its application by value: `async fn {name}(app: {ty})`"));
     }
     if signature.inputs.len() != 1 {
         let message = format!("a test takes its application, and nothing else: `async fn {name}(app: TestApp)`");
@@ -99,7 +115,7 @@ fn expand(function: &ItemFn, args: &TestArgs) -> TokenStream {
     let make = match app {
         // What is called already is an application, all else is a function that makes one.
         Some(app @ (Expr::Call(_) | Expr::MethodCall(_) | Expr::Block(_) | Expr::Macro(_))) => quote!(#app),
-        Some(function) => quote!(#function()),
+        Some(function) => quote_spanned!(function.span()=> #function()),
         None => {
             let package = std::env::var("CARGO_PKG_NAME").unwrap_or_else(|_| "test".to_owned());
             quote!(#krate::App::new(#package))
@@ -112,6 +128,12 @@ fn expand(function: &ItemFn, args: &TestArgs) -> TokenStream {
     let real_time = real_time.then(|| quote!(.real_time()));
     let body = format_ident!("__convoke_{name}", span = Span::call_site());
     let inner = syn::Signature { ident: body.clone(), ..sig.clone() };
+    // An argument of another type is blamed where it stands.
+    let app = Ident::new("app", Span::mixed_site());
+    let taken = sig.inputs.first().map(|argument| match argument {
+        syn::FnArg::Typed(argument) => Ident::new("app", Span::mixed_site().located_at(argument.ty.span())),
+        syn::FnArg::Receiver(_) => app.clone(),
+    });
     quote! {
         #(#attrs)*
         #[::core::prelude::v1::test]
@@ -120,7 +142,7 @@ fn expand(function: &ItemFn, args: &TestArgs) -> TokenStream {
             #krate::__private::testkit::run(
                 || #make,
                 #krate::__private::testkit::Options::new(::core::concat!(::core::module_path!(), "::", #name)) #handlers #real_time,
-                #body,
+                |#app| #body(#taken),
             )
         }
     }

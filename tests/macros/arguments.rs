@@ -55,7 +55,7 @@ async fn takes_publisher(paid: OrderPaid, publisher: Publisher) -> Result<(), co
     Ok(())
 }
 
-#[handler]
+#[handler(batch(size = 100, wait = "50ms"))]
 async fn takes_batch(batch: Batch<OrderPaid>) -> Vec<StockReserved> {
     batch.into_iter().map(|paid| StockReserved { order: paid.order }).collect()
 }

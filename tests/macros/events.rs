@@ -34,6 +34,19 @@ struct TupleKey {
 #[derive(Serialize, Deserialize)]
 struct Newtype(u64);
 
+#[event(topic = "events.sum", key = self.low + (self.high << 8))]
+#[derive(Serialize, Deserialize)]
+struct Sum {
+    low: u64,
+    high: u64,
+}
+
+#[event(topic = "events.five", key = (a, a, a, a, self.a + 1))]
+#[derive(Serialize, Deserialize)]
+struct Five {
+    a: u8,
+}
+
 #[event(topic = "events.optional", key = parent)]
 #[derive(Serialize, Deserialize)]
 struct Optional {
@@ -167,6 +180,8 @@ fn keys_are_fields_tuples_or_expressions() {
     let tuple = TupleKey { tenant: "acme".to_owned(), order, region: None };
     assert_eq!(tuple.key(), Some(Key::new("acme\u{1f}7\u{1f}")));
     assert_eq!(Newtype(9).key(), Some(Key::new("9")));
+    assert_eq!(Sum { low: 1, high: 2 }.key(), Some(Key::new("513")), "an expression is one, whatever its operators");
+    assert_eq!(Five { a: 1 }.key(), Some(Key::new("1\u{1f}1\u{1f}1\u{1f}1\u{1f}2")));
     assert_eq!(Optional { parent: None }.key(), None);
     assert_eq!(Optional { parent: Some(1) }.key(), Some(Key::new("1")));
     assert_eq!(Change::Closed(4).key(), Some(Key::new("4")));

@@ -75,7 +75,7 @@ handlers! {
 #[handler]
 async fn gives_nothing(_paid: OrderPaid) {}
 
-#[handler]
+#[handler(batch(size = 100, wait = "50ms"))]
 async fn gives_verdicts(batch: Batch<OrderPaid>) -> Result<BatchReply, BoxError> {
     let mut reply = BatchReply::new();
     for item in batch.items() {

@@ -83,7 +83,11 @@ impl World {
 
     /// Has the handler of this name called with one message.
     pub(crate) async fn call(self, name: &str, message: Message) -> Result<Reply, BoxError> {
-        let def = handler(name);
+        self.call_def(handler(name), message).await
+    }
+
+    /// Has this handler called with one message.
+    pub(crate) async fn call_def(self, def: &HandlerDef, message: Message) -> Result<Reply, BoxError> {
         let delivery = Delivery::one(delivered(message, 0), self.context(def));
         serve(def, delivery).await
     }

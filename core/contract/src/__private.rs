@@ -2,10 +2,12 @@
 
 pub use inventory;
 
-pub use crate::argument::{Argument, MadeArgument, OtherArgument, RefusedArgument, StateOf};
+pub use crate::{__needs_cbor, __needs_json, __needs_msgpack, __needs_protobuf};
+
+pub use crate::argument::{Argument, MadeArgument, OtherArgument, Part, RefusedArgument, StateOf, UnknownPart};
 pub use crate::codec::NoCodec;
-#[cfg(not(all(feature = "json", feature = "msgpack", feature = "cbor", feature = "protobuf")))]
 pub use crate::codec::off::*;
+pub use crate::key::join;
 pub use crate::pattern::fill;
 pub use crate::reply::RefusedReply;
 pub use crate::schema::{NoSchema, SchemaOf};

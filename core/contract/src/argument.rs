@@ -5,7 +5,8 @@ use std::marker::PhantomData;
 
 use crate::delivery::Delivery;
 use crate::event::Event;
-use crate::extract::{Batch, FromDelivery, Rejection, Signature, State};
+use crate::extract::{Batch, FromDelivery, Meta, Rejection, Signature, State};
+use crate::publish::Publisher;
 
 /// An argument's type. Its functions are picked by the rules of look-up: those of [`State`] and [`Batch`] first, which
 /// blame what is in them, then those of whatever else goes by these names.
@@ -25,6 +26,61 @@ impl<A> fmt::Debug for Argument<A> {
         f.write_str("Argument")
     }
 }
+
+/// What an argument takes of the message. `Argument::<A>::PART` is that of `A`, picked by the rules of look-up: what is no argument
+/// at all is refused elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub enum Part {
+    /// The event.
+    Event,
+    /// Events in a batch.
+    Batch,
+    /// Nothing: it comes with the message, or from the application.
+    Aside,
+    /// Whatever it likes: an argument of somebody else's making.
+    Unknown,
+}
+
+impl Part {
+    /// Whether it is the event, or several.
+    #[must_use]
+    pub const fn is_event(self) -> bool {
+        matches!(self, Self::Event | Self::Batch)
+    }
+}
+
+impl<T: Event> Argument<T> {
+    /// See [`Part`].
+    pub const PART: Part = Part::Event;
+}
+
+impl<T> Argument<Batch<T>> {
+    /// See [`Part`].
+    pub const PART: Part = Part::Batch;
+}
+
+impl<T> Argument<State<T>> {
+    /// See [`Part`].
+    pub const PART: Part = Part::Aside;
+}
+
+impl Argument<Meta<'_>> {
+    /// See [`Part`].
+    pub const PART: Part = Part::Aside;
+}
+
+impl Argument<Publisher> {
+    /// See [`Part`].
+    pub const PART: Part = Part::Aside;
+}
+
+/// See [`Part`].
+pub trait UnknownPart {
+    /// As there.
+    const PART: Part = Part::Unknown;
+}
+
+impl<A> UnknownPart for Argument<A> {}
 
 /// An argument whose `T` can be an application's state. A trait of the argument and not of `T`, because else the compiler
 /// proposes to take a reference.
@@ -109,6 +165,15 @@ pub trait RefusedArgument<A> {
 
 impl<A> RefusedArgument<A> for &Argument<A> {
     fn make(&self, _delivery: &Delivery) -> Result<A, Rejection> {
+        const { Refused::<A>::NEVER };
         Err(Rejection::Failed("an argument that cannot be made".into()))
     }
+}
+
+/// What is refused where it is written is never called; if it should be, the program does not link.
+pub(crate) struct Refused<T>(PhantomData<T>);
+
+impl<T> Refused<T> {
+    pub(crate) const NEVER: () =
+        panic!("convoke has accepted a type that it cannot use; please report it with the handler or event");
 }

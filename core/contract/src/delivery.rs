@@ -129,24 +129,29 @@ impl fmt::Debug for HandlerContext {
 
 /// Values by type: an application's state.
 #[derive(Default)]
-pub struct StateMap(HashMap<TypeId, Box<dyn Any + Send + Sync>>);
+pub struct StateMap(HashMap<TypeId, (&'static str, Box<dyn Any + Send + Sync>)>);
 
 impl StateMap {
     /// Puts a value in, in place of one of the same type.
     pub fn insert<T: Clone + Send + Sync + 'static>(&mut self, value: T) {
-        self.0.insert(TypeId::of::<T>(), Box::new(value));
+        self.0.insert(TypeId::of::<T>(), (std::any::type_name::<T>(), Box::new(value)));
     }
 
     /// The value of this type.
     #[must_use]
     pub fn get<T: 'static>(&self) -> Option<&T> {
-        self.0.get(&TypeId::of::<T>()).and_then(|value| value.downcast_ref())
+        self.0.get(&TypeId::of::<T>()).and_then(|(_, value)| value.downcast_ref())
     }
 
     /// Whether there is a value of this type.
     #[must_use]
     pub fn contains(&self, type_id: TypeId) -> bool {
         self.0.contains_key(&type_id)
+    }
+
+    /// The names of the types of which there is a value, in no order, for people.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.0.values().map(|(name, _)| *name)
     }
 }
 

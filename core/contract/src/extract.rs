@@ -19,9 +19,9 @@ use crate::publish::Publisher;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of a handler",
     label = "not an argument that convoke can fill in",
-    note = "if it is the event, put `#[convoke::event(topic = \"…\")]` on its type and take it by value",
-    note = "else it is one of `Batch<Event>`, `Message`, `Meta<'_>`, `Publisher`, `State<T>` (what was given to the application), or \
-            implements `convoke::FromDelivery`"
+    note = "if it is the event, put `#[convoke::event(topic = \"…\")]` on its type and take it by value; for several at once take a `Batch`",
+    note = "if it is part of the application, take it as `State<…>`, and give it with `App::state`",
+    note = "else it is one of `Message`, `Meta<'_>` and `Publisher`, or implements `convoke::FromDelivery`"
 )]
 pub trait FromDelivery<'d>: Sized {
     /// Makes the argument.

@@ -60,6 +60,7 @@ impl fmt::Display for Key {
 /// A value that can be a key. Implemented for strings, integers, `bool`, UUIDs, options and tuples of these.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the key of an event",
+    label = "not a key",
     note = "a key is a string, an integer, a bool, a `uuid::Uuid`, an `Option` or a tuple of these; for another type name a field \
             of it: `#[event(key = self.customer.id)]`, or implement `convoke::IntoKey` for it"
 )]
@@ -124,6 +125,24 @@ impl<K: IntoKey> IntoKey for Option<K> {
     }
 }
 
+/// The key of a tuple of these.
+#[must_use]
+pub fn join(parts: &[&dyn IntoKey]) -> Option<Key> {
+    let mut bytes = Vec::new();
+    write_parts(parts, &mut bytes).then(|| Key::new(bytes))
+}
+
+fn write_parts(parts: &[&dyn IntoKey], into: &mut Vec<u8>) -> bool {
+    let mut any = false;
+    for (i, part) in parts.iter().enumerate() {
+        if i > 0 {
+            into.push(Key::SEPARATOR);
+        }
+        any |= part.write_key(into);
+    }
+    any
+}
+
 macro_rules! tuple_key {
     ($first:ident $($name:ident)*) => {
         #[diagnostic::do_not_recommend]
@@ -131,15 +150,7 @@ macro_rules! tuple_key {
             fn write_key(&self, into: &mut Vec<u8>) -> bool {
                 #[allow(non_snake_case, reason = "the type parameters name the bindings")]
                 let ($first, $($name,)*) = self;
-                let parts: &[&dyn IntoKey] = &[$first, $($name),*];
-                let mut any = false;
-                for (i, part) in parts.iter().enumerate() {
-                    if i > 0 {
-                        into.push(Key::SEPARATOR);
-                    }
-                    any |= part.write_key(into);
-                }
-                any
+                write_parts(&[$first, $($name),*], into)
             }
         }
     };

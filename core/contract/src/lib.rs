@@ -60,7 +60,7 @@ pub use outcome::{DeadReason, Outcome};
 pub use pattern::TopicPattern;
 pub use position::{Epoch, PartId, Position};
 pub use publish::{BoxFuture, Outgoing, Publish, PublishSink, Publisher, Receipt};
-pub use registry::{Entry, Location, Registry};
+pub use registry::{Entry, GenericDef, Location, Registry};
 pub use reply::{BatchReply, ClassifiedReply, HandlerError, IntoOutgoing, IntoReply, PlainReply, Probe, Reply, Verdict};
 pub use service::{BoxHandler, HandlerFn, HandlerFuture, handler_fn};
 pub use upcast::{Accepted, decode_older};

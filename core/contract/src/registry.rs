@@ -47,6 +47,26 @@ pub enum Entry {
     Handler(&'static HandlerDef),
     /// A kind of broker.
     Broker(&'static BrokerFactory),
+    /// A handler with type parameters, which somebody has to choose.
+    Generic(&'static GenericDef),
+}
+
+/// What the registry knows of a handler with type parameters: that it is there. `handlers![…]` makes it a handler.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct GenericDef {
+    /// The name.
+    pub name: &'static str,
+    /// Where it was declared.
+    pub location: Location,
+}
+
+impl GenericDef {
+    /// A handler of this name, declared here.
+    #[must_use]
+    pub const fn new(name: &'static str, location: Location) -> Self {
+        Self { name, location }
+    }
 }
 
 inventory::collect!(Entry);
@@ -62,6 +82,8 @@ pub struct Registry {
     pub events: Vec<&'static EventDef>,
     /// The handlers.
     pub handlers: Vec<&'static HandlerDef>,
+    /// The handlers with type parameters, with which nothing is called yet.
+    pub generics: Vec<&'static GenericDef>,
     /// The kinds of broker.
     pub brokers: Vec<&'static BrokerFactory>,
 }
@@ -76,10 +98,12 @@ impl Registry {
                 Entry::Event(event) => registry.events.push(event),
                 Entry::Handler(handler) => registry.handlers.push(handler),
                 Entry::Broker(broker) => registry.brokers.push(broker),
+                Entry::Generic(generic) => registry.generics.push(generic),
             }
         }
         registry.events.sort_by_key(|event| (event.topic, event.name, event.version, event.location));
         registry.handlers.sort_by_key(|handler| (handler.name, handler.location));
+        registry.generics.sort_by_key(|generic| (generic.name, generic.location));
         registry.brokers.sort_by_key(|broker| broker.schemes);
         registry
     }

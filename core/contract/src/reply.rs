@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::argument::Refused;
 use crate::classify::{Classified, Classify, permanent};
 use crate::delivery::{Delivery, Rejected};
 use crate::error::BoxError;
@@ -317,6 +318,7 @@ pub trait RefusedReply {
 
 impl<R> RefusedReply for Probe<R> {
     fn reply(&self, _delivery: &Delivery) -> Result<Reply, BoxError> {
+        const { Refused::<R>::NEVER };
         Err("a return type that is no reply".into())
     }
 }

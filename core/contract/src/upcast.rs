@@ -4,6 +4,7 @@ use std::any::TypeId;
 use std::fmt;
 use std::marker::PhantomData;
 
+use crate::argument::Refused;
 use crate::codec::Codec;
 use crate::error::BoxError;
 use crate::event::{self, DecodeError, Event};
@@ -176,6 +177,7 @@ pub trait RefusedBy<T> {
 
 impl<T, F> RefusedBy<T> for &Function<T, F> {
     fn decode(&self, _message: &Message) -> Result<T, DecodeError> {
+        const { Refused::<F>::NEVER };
         Err(DecodeError::new("a function that takes nothing up"))
     }
 }

@@ -25,8 +25,8 @@ pub mod dead {
 }
 
 pub use app::{
-    App, AppHandle, AppStatus, BROKER_VARIABLE, BrokerSource, CONFIG_VARIABLE, DEFAULT_URL, DrainReport, GROUPS_VARIABLE,
-    HandlerStatus, ReadyApp, STALLED, TOPICS_VARIABLE,
+    App, AppHandle, AppStatus, BROKER_VARIABLE, BrokerSource, CONFIG_VARIABLE, DEFAULT_URL, DrainReport, ExpectedHandlers,
+    GROUPS_VARIABLE, HandlerStatus, ReadyApp, STALLED, TOPICS_VARIABLE,
 };
 pub use app::{HandlerRef, RunningSubscription, Subscribe};
 pub use describe::{DESCRIBE_VARIABLE, Description, EventDescription, HandlerDescription};

@@ -1,6 +1,6 @@
 //! What `#[event]` adds to the type.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens as _, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned as _;
 use syn::{DeriveInput, Type};
@@ -17,7 +17,7 @@ pub(crate) fn event(
 ) -> TokenStream {
     let EventArgs { topic, name, version, bare, broker, krate, .. } = args;
     let ident = &input.ident;
-    let codec = codec(input, args);
+    let (codec, needs) = codec(input, args);
     let location = emit::location(ident);
     let name = name.as_ref().map(|name| quote!(.name(#name)));
     let version = version.map(|version| quote!(.version(#version)));
@@ -28,16 +28,16 @@ pub(crate) fn event(
         quote!(.keyed_by(#text))
     });
     let key = args.key.as_ref().zip(key).map(|(written, key)| {
-        let to_key = quote_spanned!(written.span()=> __convoke::IntoKey::to_key(&#key));
         let this = super::key::this(written);
         quote! {
             fn key(&#this) -> ::core::option::Option<__convoke::Key> {
-                #to_key
+                #key
             }
         }
     });
     let accepts::Expanded { definition: accepts, method: from_accepted, beside } = accepts::expand(input, args);
     let implementation = quote! {
+        #needs
         #beside
         #[allow(unused_imports)]
         use __convoke::NoSchema as _;
@@ -59,17 +59,18 @@ pub(crate) fn event(
     emit::hidden(krate, &input.attrs, &implementation)
 }
 
-/// Where a payload that cannot be carried is blamed: on the type, unless a codec was chosen.
-fn codec(input: &DeriveInput, args: &EventArgs) -> TokenStream {
-    let known = |name: &str, span| {
-        let name = format_ident!("{name}", span = span);
-        quote_spanned!(span=> __convoke::#name)
+/// The codec, and what says that its feature is off. Where a payload that cannot be carried is blamed: on the type, unless a codec
+/// was chosen.
+fn codec(input: &DeriveInput, args: &EventArgs) -> (TokenStream, TokenStream) {
+    let known = |name: &str, span: Span| {
+        let (needs, name) = (format_ident!("__needs_{}", name.to_lowercase(), span = span), format_ident!("{name}", span = span));
+        (quote_spanned!(span=> __convoke::#name), quote_spanned!(span=> __convoke::#needs! {}))
     };
     match &args.codec {
         Codec::Default => known("Json", input.ident.span()),
-        Codec::Known(name, written) if *name == "Json" => known(name, written.span().resolved_at(input.ident.span())),
-        Codec::Known(name, written) => known(name, written.span()),
-        Codec::Custom(written) => Type::to_token_stream(written),
+        Codec::Known("Raw", written) => (quote_spanned!(written.span()=> __convoke::Raw), TokenStream::new()),
+        Codec::Known(name, written) => known(name, written.span().resolved_at(input.ident.span())),
+        Codec::Custom(written) => (Type::to_token_stream(written), TokenStream::new()),
     }
 }
 

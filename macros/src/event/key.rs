@@ -2,6 +2,7 @@
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
+use syn::ext::IdentExt as _;
 use syn::spanned::Spanned as _;
 use syn::{Data, DeriveInput, Expr, ExprLit, Fields, Ident, Lit};
 
@@ -9,16 +10,24 @@ use crate::ctxt::Ctxt;
 use crate::nearest::nearest;
 use crate::symbol;
 
-/// An expression that is the key of `self`, or nothing if an error was reported.
+/// An expression that is the key of `self`, if it has one, or nothing if an error was reported.
 pub(crate) fn key(cx: &Ctxt, input: &DeriveInput, written: &Expr) -> Option<TokenStream> {
     let owner = Owner { cx, input, this: this(written) };
     match written {
         Expr::Tuple(tuple) if !tuple.elems.is_empty() => {
             let parts: Vec<_> = tuple.elems.iter().map(|part| owner.one(part)).collect();
-            let parts: Vec<_> = parts.into_iter().collect::<Option<_>>()?;
-            Some(quote_spanned!(written.span()=> (#(&#parts,)*)))
+            let parts = parts.into_iter().zip(&tuple.elems).map(|(part, written)| {
+                let part = part?;
+                // Each is blamed for itself.
+                Some(quote_spanned!(written.span()=> &(#part) as &dyn __convoke::IntoKey))
+            });
+            let parts: Vec<_> = parts.collect::<Option<_>>()?;
+            Some(quote_spanned!(written.span()=> __convoke::join(&[#(#parts),*])))
         }
-        one => owner.one(one),
+        one => {
+            let key = owner.one(one)?;
+            Some(quote_spanned!(written.span()=> __convoke::IntoKey::to_key(&(#key))))
+        }
     }
 }
 
@@ -50,6 +59,18 @@ impl Owner<'_> {
             self.constant(lit);
             return None;
         }
+        match part {
+            Expr::Array(array) => {
+                let elements = array.elems.iter().map(|part| part.to_token_stream().to_string()).collect::<Vec<_>>().join(", ");
+                self.cx.spanned(array, format!("several fields are a tuple: `key = ({elements})`"));
+                return None;
+            }
+            Expr::Closure(_) => {
+                self.cx.spanned(part, symbol::KEY.rule());
+                return None;
+            }
+            _ => {}
+        }
         let mut part = part.clone();
         let on_self = match innermost(&mut part) {
             Expr::Path(path) => path.path.get_ident().filter(|ident| *ident != "self").cloned(),
@@ -75,8 +96,8 @@ impl Owner<'_> {
                 return None;
             }
         };
-        let names: Vec<_> = fields.iter().filter_map(|field| field.ident.as_ref().map(ToString::to_string)).collect();
-        let written = name.to_string();
+        let names: Vec<_> = fields.iter().filter_map(|field| field.ident.as_ref().map(|name| name.unraw().to_string())).collect();
+        let written = name.unraw().to_string();
         if names.contains(&written) {
             return Some(());
         }

@@ -11,6 +11,7 @@ use quote::quote;
 use syn::{Data, DeriveInput};
 
 use crate::ctxt::Ctxt;
+use crate::emit;
 
 /// The user's item, unchanged, and what belongs to it or what is wrong with it.
 pub(crate) fn event(args: TokenStream, item: &TokenStream) -> TokenStream {
@@ -24,6 +25,11 @@ fn generate(args: TokenStream, item: &TokenStream) -> TokenStream {
         let other = syn::parse2::<syn::Item>(item.clone()).ok();
         return other.map(|item| not_a_type(&item).into_compile_error()).unwrap_or_default();
     };
+    if emit::has_attribute(&input.attrs, "event") {
+        // The other one makes it an event.
+        let message = format!("`#[event]` stands on `{}` twice; keep one of them", input.ident);
+        return syn::Error::new_spanned(&input.ident, message).into_compile_error();
+    }
     let cx = Ctxt::new();
     let args = parse::parse(&cx, args, &input.ident);
     accepts::check(&cx, &args);
@@ -41,11 +47,20 @@ fn generate(args: TokenStream, item: &TokenStream) -> TokenStream {
 }
 
 fn not_a_type(item: &syn::Item) -> syn::Error {
-    let place = match item {
-        syn::Item::Fn(function) => return syn::Error::new(function.sig.ident.span(), on_a_function(&function.sig)),
+    use syn::Item;
+    let place: &dyn quote::ToTokens = match item {
+        Item::Fn(function) => return syn::Error::new(function.sig.ident.span(), on_a_function(&function.sig)),
+        Item::Impl(item) => &item.impl_token,
+        Item::Trait(item) => &item.trait_token,
+        Item::Mod(item) => &item.mod_token,
+        Item::Type(item) => {
+            let name = &item.ident;
+            let message = format!("`#[event]` goes on a struct or an enum: write `struct {name}(…)`, a type of its own");
+            return syn::Error::new_spanned(&item.type_token, message);
+        }
         other => other,
     };
-    syn::Error::new_spanned(place, "`#[event]` goes on a struct or an enum")
+    syn::Error::new_spanned(place, "`#[event]` goes on a struct or an enum: `struct OrderPaid { … }`")
 }
 
 fn on_a_function(signature: &syn::Signature) -> String {
@@ -55,7 +70,10 @@ fn on_a_function(signature: &syn::Signature) -> String {
 
 fn check_item(cx: &Ctxt, input: &DeriveInput) {
     if let Data::Union(data) = &input.data {
-        cx.at(data.union_token.span, "an event is a struct or an enum, not a union");
+        cx.at(
+            data.union_token.span,
+            format!("an event is a struct or an enum, and `{}` is a union, of which nobody knows what is in it", input.ident),
+        );
     }
     if !input.generics.params.is_empty() {
         let message = format!(

@@ -4,9 +4,10 @@ use proc_macro2::{Ident, Span, TokenStream};
 use syn::{Error, Expr, LitStr, Path, Result, Type, parse_quote};
 
 use super::accepts::{self, Accepted};
-use crate::args::{self, Arg};
+use crate::args::{self, Arg, Written};
 use crate::ctxt::Ctxt;
 use crate::names::{self, Extra};
+use crate::nearest::nearest;
 use crate::symbol::{self, EVENT_WORDS};
 
 pub(crate) struct EventArgs {
@@ -20,6 +21,8 @@ pub(crate) struct EventArgs {
     pub(crate) broker: Option<LitStr>,
     pub(crate) accepts: Vec<Accepted>,
     pub(crate) krate: Path,
+    /// Which options were there.
+    pub(crate) written: Written,
 }
 
 pub(crate) enum Codec {
@@ -40,8 +43,9 @@ pub(crate) fn parse(cx: &Ctxt, tokens: TokenStream, item: &Ident) -> EventArgs {
         broker: None,
         accepts: Vec::new(),
         krate: parse_quote!(::convoke),
+        written: Written::default(),
     };
-    args::each(cx, &EVENT_WORDS, tokens, |arg| {
+    let written = args::each(cx, &EVENT_WORDS, tokens, |arg| {
         match arg.word {
             symbol::TOPIC => {
                 let topic = arg.string()?;
@@ -72,7 +76,7 @@ pub(crate) fn parse(cx: &Ctxt, tokens: TokenStream, item: &Ident) -> EventArgs {
         // The attribute's place, but the item's hygiene: else rustc adds a note about the macro.
         cx.at(Span::call_site().resolved_at(item.span()), "an event needs a topic: `#[event(topic = \"orders.paid\")]`");
     }
-    args
+    EventArgs { written, ..args }
 }
 
 fn codec(arg: &Arg<'_>) -> Result<Codec> {
@@ -89,7 +93,9 @@ fn codec(arg: &Arg<'_>) -> Result<Codec> {
         Some("raw") => Codec::Known("Raw", Box::new(written)),
         // A type begins with a capital: this was meant to be a word of ours.
         Some(word) if word.starts_with(|c: char| c.is_ascii_lowercase()) => {
-            return Err(Error::new_spanned(written, format!("there is no codec `{word}`: {}", arg.word.rule())));
+            let near = nearest(word, ["json", "msgpack", "cbor", "protobuf", "raw"]);
+            let hint = near.map_or_else(|| format!(": {}", arg.word.rule()), |near| format!("; did you mean `codec = {near}`?"));
+            return Err(Error::new_spanned(written, format!("there is no codec `{word}`{hint}")));
         }
         _ => Codec::Custom(Box::new(written)),
     })

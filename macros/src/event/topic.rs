@@ -7,6 +7,7 @@ use syn::{Data, DeriveInput, Field, LitStr};
 use super::parse::EventArgs;
 use crate::ctxt::Ctxt;
 use crate::nearest::nearest;
+use crate::symbol;
 
 /// The method that fills the parameters in; nothing if there are none, or if an error was reported.
 pub(crate) fn destination(cx: &Ctxt, input: &DeriveInput, args: &EventArgs) -> Option<TokenStream> {
@@ -16,7 +17,7 @@ pub(crate) fn destination(cx: &Ctxt, input: &DeriveInput, args: &EventArgs) -> O
     if names.is_empty() {
         return None;
     }
-    if args.name.is_none() {
+    if !args.written.has(symbol::NAME) {
         let message = "an event whose topic has a parameter needs a name of its own: `name = \"orders.paid\"`";
         cx.at(topic.span(), message);
     }

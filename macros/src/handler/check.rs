@@ -4,61 +4,72 @@ use quote::ToTokens;
 use syn::{Error, FnArg, Item, ItemFn, ReturnType, Signature, Type};
 
 use super::parse::HandlerArgs;
+use super::reply;
 use crate::ctxt::Ctxt;
+use crate::emit;
+use crate::symbol::{BATCH, BROADCAST, GROUP, LANE, ON_RETRY, ORDER, TOPIC, TOPICS};
 
-/// Options that contradict each other.
+/// Options that contradict each other: both are underlined.
 pub(crate) fn options(cx: &Ctxt, args: &HandlerArgs) {
-    if let [_, second, ..] = &args.topics_at[..] {
+    let written = &args.written;
+    let conflict = |one, other, message: &str| cx.push(written.conflict(one, other, message));
+    if written.has(TOPIC) && written.has(TOPICS) {
         let message = "`topic` and `topics` both say what is read; keep one: `topics(\"orders.paid\", \"orders.refunded\")`";
-        cx.at(second.span(), message);
+        conflict(TOPIC, TOPICS, message);
     }
-    if let Some(order) = args.order.as_ref().filter(|order| order.variant == "None") {
-        if let Some(lane) = &args.lane {
-            cx.spanned(lane, "a lane shares the order of keys, and `order = none` keeps no order; drop one of the two");
+    if args.order == Some("None") {
+        if args.lane.is_some() {
+            conflict(ORDER, LANE, "a lane shares the order of keys, and `order = none` keeps no order; drop one of the two");
         }
-        if args.on_retry.as_ref().is_some_and(|on_retry| on_retry.variant == "Hold") {
+        if args.on_retry == Some("Hold") {
             let message = "`order = none` keeps no order, so `on_retry = hold` has nothing to hold back; drop one of the two";
-            cx.at(order.at, message);
+            conflict(ORDER, ON_RETRY, message);
         }
     }
-    if args.group.is_none()
+    if !written.has(GROUP)
         && let Some(lane) = &args.lane
     {
         cx.spanned(lane, "a lane is shared by handlers of one group, so the group needs a name: `group = \"warehouse\"`");
     }
-    if let Some(broadcast) = args.broadcast
-        && args.group.is_some()
-    {
+    if args.broadcast && written.has(GROUP) {
         let message = "with `broadcast` every instance is a group of its own, so `group` means nothing; drop one of the two";
-        cx.at(broadcast, message);
+        conflict(BROADCAST, GROUP, message);
     }
 }
 
 /// What stands where a function should.
 pub(crate) fn not_a_function(item: &Item) -> Error {
-    let (place, hint): (&dyn ToTokens, &str) = match item {
+    let (place, what): (&dyn ToTokens, &str) = match item {
         Item::Struct(item) => (&item.ident, "; did you mean `#[event]`?"),
         Item::Enum(item) => (&item.ident, "; did you mean `#[event]`?"),
-        other => (other, ""),
+        Item::Impl(item) => (&item.impl_token, ", which stands outside of any `impl`"),
+        Item::Trait(item) => (&item.trait_token, ", which stands outside of any trait"),
+        Item::Mod(item) => (&item.mod_token, ": put it on each handler in the module"),
+        other => (other, ": `async fn reserve(paid: OrderPaid)`"),
     };
-    Error::new_spanned(place, format!("`#[handler]` goes on an `async fn`{hint}"))
+    Error::new_spanned(place, format!("`#[handler]` goes on an `async fn`{what}"))
 }
 
 /// A function that cannot be a handler, whatever its types are.
-pub(crate) fn function(cx: &Ctxt, function: &ItemFn) {
+pub(crate) fn function(cx: &Ctxt, function: &ItemFn, args: &HandlerArgs) {
     let signature = &function.sig;
     let name = &signature.ident;
-    if signature.asyncness.is_none() {
-        cx.spanned(signature.fn_token, format!("a handler is an async function: write `async fn {name}(…)`"));
+    if emit::has_attribute(&function.attrs, "handler") {
+        cx.spanned(&signature.ident, format!("`#[handler]` stands on `{name}` twice; keep one of them"));
     }
-    if let Some(token) = &signature.constness {
-        cx.spanned(token, "a handler cannot be `const`");
+    if signature.asyncness.is_none() {
+        let without = if signature.constness.is_some() { ", without `const`" } else { "" };
+        cx.spanned(signature.fn_token, format!("a handler is an async function: write `async fn {name}(…)`{without}"));
     }
     if let Some(token) = &signature.unsafety {
-        cx.spanned(token, "a handler cannot be `unsafe`: convoke calls it, and can promise nothing");
+        let message =
+            "a handler is called by convoke, which cannot keep the promises of `unsafe`: write `unsafe` around what is, within";
+        cx.spanned(token, message);
     }
-    if let Some(token) = &signature.abi {
-        cx.spanned(token, "a handler cannot be `extern`");
+    if let Some(abi) = &signature.abi {
+        let message =
+            format!("a handler is called by convoke, not from C: write `async fn {name}(…)` without `{}`", abi.to_token_stream());
+        cx.spanned(abi, message);
     }
     generics(cx, signature);
     if signature.inputs.is_empty() {
@@ -76,21 +87,37 @@ pub(crate) fn function(cx: &Ctxt, function: &ItemFn) {
     }
     if let ReturnType::Type(_, returned) = &signature.output {
         impl_trait(cx, returned, "what a handler returns needs a type with a name");
+        reply::check(cx, returned);
     }
+    batch(cx, signature, args);
+}
+
+/// A `Batch` needs to know how large it is.
+fn batch(cx: &Ctxt, signature: &Signature, args: &HandlerArgs) {
+    let of_events = |argument: &FnArg| match argument {
+        FnArg::Typed(argument) if is_named(&argument.ty, "Batch") => Some(argument.ty.clone()),
+        _ => None,
+    };
+    if let Some(ty) = signature.inputs.iter().find_map(of_events)
+        && !args.written.has(BATCH)
+    {
+        let form = BATCH.form;
+        cx.spanned(ty, format!("a `Batch` has a bound: `#[handler({form})]`, whichever comes first"));
+    }
+}
+
+/// Whether a type is written by this name, with type arguments.
+pub(super) fn is_named(ty: &Type, name: &str) -> bool {
+    let Type::Path(path) = ty else { return false };
+    path.path.segments.last().is_some_and(|last| last.ident == name && !last.arguments.is_empty())
 }
 
 fn generics(cx: &Ctxt, signature: &Signature) {
     let generics = &signature.generics;
-    if generics.params.is_empty() {
-        return;
+    if generics.params.iter().any(|param| matches!(param, syn::GenericParam::Lifetime(_))) {
+        let message = "a handler has no lifetime parameters: write `'_` in the types of its arguments, as in `Meta<'_>`";
+        cx.spanned(generics, message);
     }
-    let only_lifetimes = generics.params.iter().all(|param| matches!(param, syn::GenericParam::Lifetime(_)));
-    let message = if only_lifetimes {
-        "a handler has no lifetime parameters: write `'_` in the types of its arguments, as in `Meta<'_>`"
-    } else {
-        "a handler has no type parameters: convoke would not know which one to register; write a handler for each type"
-    };
-    cx.spanned(generics, message);
 }
 
 fn impl_trait(cx: &Ctxt, written: &Type, message: &str) {

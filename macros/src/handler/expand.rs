@@ -2,12 +2,13 @@
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
+use syn::ext::IdentExt as _;
 use syn::spanned::Spanned as _;
 use syn::{Attribute, FnArg, GenericArgument, ItemFn, PathArguments, Type};
 
-use super::options;
 use super::parse::HandlerArgs;
 use super::reply;
+use super::{count, options, register};
 use crate::emit;
 
 /// An argument of the function: its type, what it is bound to, and under which conditions it is there.
@@ -63,11 +64,14 @@ pub(crate) fn handler(function: &ItemFn, args: &HandlerArgs) -> TokenStream {
         quote!(#(#cfgs)* #describe)
     });
     let returned = reply::describe(&function.sig.output, &signature);
-    let service = service(ident, &arguments);
-    let items = quote! {
+    let service = service(function, &arguments);
+    let krate = &args.krate;
+    let definition = quote! {{
+        #[allow(unused_imports)]
+        use #krate::__private as __convoke;
         #[allow(unused_imports)]
         use __convoke::{ClassifiedReply as _, MadeArgument as _, OtherArgument as _, PlainReply as _, RefusedArgument as _, RefusedReply as _};
-        static __CONVOKE_HANDLER: __convoke::HandlerDef = __convoke::HandlerDef::new(
+        __convoke::HandlerDef::new(
             #name,
             |#signature| {
                 #(#describe)*
@@ -75,17 +79,20 @@ pub(crate) fn handler(function: &ItemFn, args: &HandlerArgs) -> TokenStream {
             },
             #service,
             #location,
-        ).options(#options);
-        __convoke::inventory::submit! {
-            __convoke::Entry::Handler(&__CONVOKE_HANDLER)
-        }
-    };
-    emit::hidden(&args.krate, &function.attrs, &items)
+        ).options(#options)
+    }};
+    if function.sig.generics.params.is_empty() {
+        let types: Vec<_> = arguments.iter().filter(|argument| argument.cfgs.is_empty()).map(|argument| argument.ty).collect();
+        let assertions =
+            if types.len() == arguments.len() { count::assertions(function, &types, args) } else { TokenStream::new() };
+        register::found(function, args, &definition, &assertions)
+    } else {
+        register::by_hand(function, args, &name, &definition)
+    }
 }
 
 fn ident_text(ident: &Ident) -> TokenStream {
-    let text = ident.to_string();
-    let text = text.trim_start_matches("r#");
+    let text = ident.unraw().to_string();
     quote!(#text)
 }
 
@@ -106,7 +113,7 @@ fn arguments(function: &ItemFn) -> Vec<Argument<'_>> {
 }
 
 /// A closure that makes the service: it makes the arguments, calls the function as it was written and makes a reply.
-fn service(function: &Ident, arguments: &[Argument<'_>]) -> TokenStream {
+fn service(function: &ItemFn, arguments: &[Argument<'_>]) -> TokenStream {
     let delivery = Ident::new("delivery", Span::mixed_site());
     let rejection = Ident::new("rejection", Span::mixed_site());
     let made = arguments.iter().map(|argument| {
@@ -121,6 +128,7 @@ fn service(function: &Ident, arguments: &[Argument<'_>]) -> TokenStream {
     });
     let returned = Ident::new("returned", Span::mixed_site());
     let call = call(function, arguments, &returned);
+    let function = &function.sig.ident;
     // An error about the future as a whole points at the function's name.
     let body = quote_spanned! {function.span()=>
         async move {
@@ -136,7 +144,9 @@ fn service(function: &Ident, arguments: &[Argument<'_>]) -> TokenStream {
 }
 
 /// The call. Conditions cannot stand on what is passed, so that there is one call for each combination of them.
-fn call(function: &Ident, arguments: &[Argument<'_>], returned: &Ident) -> TokenStream {
+fn call(function: &ItemFn, arguments: &[Argument<'_>], returned: &Ident) -> TokenStream {
+    let (_, types, _) = function.sig.generics.split_for_impl();
+    let (function, types) = (&function.sig.ident, types.as_turbofish());
     let conditional: Vec<usize> = (0..arguments.len()).filter(|index| !arguments[*index].cfgs.is_empty()).collect();
     let calls = (0..1_usize << conditional.len()).map(|combination| {
         let there = |index: &usize| conditional.iter().position(|i| i == index).is_none_or(|bit| combination >> bit & 1 == 1);
@@ -149,7 +159,7 @@ fn call(function: &Ident, arguments: &[Argument<'_>], returned: &Ident) -> Token
         });
         let passed = (0..arguments.len()).filter(there).map(|index| &arguments[index].binding);
         let cfg = (!conditional.is_empty()).then(|| quote!(#[cfg(all(#(#conditions),*))]));
-        quote_spanned!(function.span()=> #cfg let #returned = #function(#(#passed),*).await;)
+        quote_spanned!(function.span()=> #cfg let #returned = #function #types (#(#passed),*).await;)
     });
     calls.collect()
 }

@@ -1,9 +1,11 @@
 //! `#[handler]`: registers an async function as a handler.
 
 mod check;
+mod count;
 mod expand;
 mod options;
 mod parse;
+mod register;
 mod reply;
 
 use proc_macro2::TokenStream;
@@ -11,6 +13,8 @@ use quote::quote;
 use syn::ItemFn;
 
 use crate::ctxt::Ctxt;
+
+pub(crate) use register::handlers;
 
 /// The user's function, unchanged, and its registration or what is wrong with it.
 pub(crate) fn handler(args: TokenStream, item: &TokenStream) -> TokenStream {
@@ -27,7 +31,7 @@ fn generate(args: TokenStream, item: &TokenStream) -> TokenStream {
     let cx = Ctxt::new();
     let args = parse::parse(&cx, args);
     check::options(&cx, &args);
-    check::function(&cx, &function);
+    check::function(&cx, &function, &args);
     match cx.finish() {
         Ok(()) => expand::handler(&function, &args),
         Err(error) => error.into_compile_error(),

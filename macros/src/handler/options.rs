@@ -5,7 +5,7 @@ use std::time::Duration;
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote;
 
-use super::parse::{Chosen, HandlerArgs};
+use super::parse::HandlerArgs;
 
 /// An expression, constant, that is the options.
 pub(crate) fn options(args: &HandlerArgs) -> TokenStream {
@@ -21,12 +21,12 @@ pub(crate) fn options(args: &HandlerArgs) -> TokenStream {
     if let Some(concurrency) = args.concurrency {
         set.push(quote!(options.concurrency = #concurrency;));
     }
-    if let Some(order) = &args.order {
+    if let Some(order) = args.order {
         let order = some(variant("Order", order));
         set.push(quote!(options.order = #order;));
     }
     set.extend(retry(args));
-    if let Some(on_retry) = &args.on_retry {
+    if let Some(on_retry) = args.on_retry {
         let on_retry = variant("OnRetry", on_retry);
         set.push(quote!(options.on_retry = #on_retry;));
     }
@@ -47,14 +47,14 @@ pub(crate) fn options(args: &HandlerArgs) -> TokenStream {
         let matches = some(quote!(__convoke::HeaderMatch::new(#header, #value)));
         set.push(quote!(options.matches = #matches;));
     }
-    if let Some(start) = &args.start {
+    if let Some(start) = args.start {
         let start = some(variant("StartAt", start));
         set.push(quote!(options.start = #start;));
     }
     if args.transaction {
         set.push(quote!(options.transaction = true;));
     }
-    if args.broadcast.is_some() {
+    if args.broadcast {
         set.push(quote!(options.broadcast = true;));
     }
     if set.is_empty() {
@@ -79,8 +79,8 @@ fn retry(args: &HandlerArgs) -> Option<TokenStream> {
     any.then(|| quote!(options.retry = __convoke::RetryOptions::new() #attempts #backoff #jitter;))
 }
 
-fn variant(owner: &str, chosen: &Chosen) -> TokenStream {
-    let (owner, variant) = (ident(owner), ident(chosen.variant));
+fn variant(owner: &str, variant: &str) -> TokenStream {
+    let (owner, variant) = (ident(owner), ident(variant));
     quote!(__convoke::#owner::#variant)
 }
 

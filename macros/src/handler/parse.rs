@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::TokenStream;
 use syn::{Error, LitStr, Path, Result, parse_quote};
 
-use crate::args::{self, Arg};
+use crate::args::{self, Arg, Written};
 use crate::ctxt::Ctxt;
 use crate::duration;
 use crate::names::{self, Extra};
@@ -15,28 +15,23 @@ pub(crate) struct HandlerArgs {
     pub(crate) group: Option<LitStr>,
     pub(crate) name: Option<LitStr>,
     pub(crate) concurrency: Option<u32>,
-    pub(crate) order: Option<Chosen>,
+    /// A variant of the contract's enum of that name, as in `on_retry` and `start`.
+    pub(crate) order: Option<&'static str>,
     pub(crate) lane: Option<LitStr>,
     pub(crate) retry: Retry,
-    pub(crate) on_retry: Option<Chosen>,
+    pub(crate) on_retry: Option<&'static str>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) dead_letter: Option<LitStr>,
     pub(crate) batch: Option<(u32, Duration)>,
     pub(crate) topics: Vec<LitStr>,
-    /// Where `topic` or `topics` stand: only one of them may.
-    pub(crate) topics_at: Vec<Ident>,
     pub(crate) matches: Option<(LitStr, LitStr)>,
-    pub(crate) start: Option<Chosen>,
-    pub(crate) broadcast: Option<Span>,
+    pub(crate) start: Option<&'static str>,
+    pub(crate) broadcast: bool,
     pub(crate) transaction: bool,
     pub(crate) broker: Option<LitStr>,
     pub(crate) krate: Path,
-}
-
-/// A word for a variant of an enum of the contract, and where its option stands.
-pub(crate) struct Chosen {
-    pub(crate) variant: &'static str,
-    pub(crate) at: Span,
+    /// Where each option stands.
+    pub(crate) written: Written,
 }
 
 #[derive(Default)]
@@ -60,59 +55,49 @@ impl HandlerArgs {
             dead_letter: None,
             batch: None,
             topics: Vec::new(),
-            topics_at: Vec::new(),
             matches: None,
             start: None,
-            broadcast: None,
+            broadcast: false,
             transaction: false,
             broker: None,
             krate: parse_quote!(::convoke),
+            written: Written::default(),
         }
     }
 }
 
 pub(crate) fn parse(cx: &Ctxt, tokens: TokenStream) -> HandlerArgs {
     let mut args = HandlerArgs::new();
-    args::each(cx, &HANDLER_WORDS, tokens, |arg| {
+    let written = args::each(cx, &HANDLER_WORDS, tokens, |arg| {
         match arg.word {
             symbol::GROUP => args.group = Some(name(arg, "a group", Extra::Nothing)?),
             symbol::NAME => args.name = Some(name(arg, "the name of a handler", Extra::Nothing)?),
             symbol::CONCURRENCY => args.concurrency = Some(arg.number(&(1..=65535))?),
-            symbol::ORDER => args.order = Some(chosen(arg, &[("key", "Key"), ("none", "None")])?),
+            symbol::ORDER => args.order = Some(arg.choice(&[("key", "Key"), ("none", "None")])?),
             symbol::LANE => args.lane = Some(name(arg, "a lane", Extra::Nothing)?),
             symbol::RETRY => args.retry = retry(cx, arg.list()?),
-            symbol::ON_RETRY => args.on_retry = Some(chosen(arg, &[("hold", "Hold"), ("pass", "Pass")])?),
+            symbol::ON_RETRY => args.on_retry = Some(arg.choice(&[("hold", "Hold"), ("pass", "Pass")])?),
             symbol::TIMEOUT => args.timeout = Some(timeout(arg)?),
             symbol::DEAD_LETTER => args.dead_letter = Some(name(arg, "a topic", Extra::Nothing)?),
             symbol::BATCH => args.batch = batch(cx, arg)?,
-            symbol::TOPIC => {
-                args.topics_at.push(arg.name.clone());
-                args.topics.push(name(arg, "a topic", Extra::Pattern)?);
-            }
-            symbol::TOPICS => {
-                args.topics_at.push(arg.name.clone());
-                args.topics.extend(topics(cx, arg)?);
-            }
+            symbol::TOPIC => args.topics.push(name(arg, "a topic", Extra::Pattern)?),
+            symbol::TOPICS => args.topics.extend(topics(cx, arg)?),
             symbol::MATCH => args.matches = matches(cx, arg)?,
-            symbol::START => args.start = Some(chosen(arg, &[("earliest", "Earliest"), ("new", "New")])?),
+            symbol::START => args.start = Some(arg.choice(&[("earliest", "Earliest"), ("new", "New")])?),
             symbol::TRANSACTION => args.transaction = arg.flag()?,
-            symbol::BROADCAST => args.broadcast = arg.flag()?.then(|| arg.name.span()),
+            symbol::BROADCAST => args.broadcast = arg.flag()?,
             symbol::BROKER => args.broker = Some(name(arg, "the name of a broker", Extra::Nothing)?),
             _ => args.krate = arg.path()?,
         }
         Ok(())
     });
-    args
+    HandlerArgs { written, ..args }
 }
 
 fn name(arg: &Arg<'_>, what: &str, extra: Extra) -> Result<LitStr> {
     let name = arg.string()?;
     names::check(what, &name, extra)?;
     Ok(name)
-}
-
-fn chosen(arg: &Arg<'_>, choices: &[(&str, &'static str)]) -> Result<Chosen> {
-    Ok(Chosen { variant: arg.choice(choices)?, at: arg.name.span() })
 }
 
 fn timeout(arg: &Arg<'_>) -> Result<Duration> {

@@ -5,6 +5,40 @@ use quote::quote_spanned;
 use syn::spanned::Spanned as _;
 use syn::{GenericArgument, PathArguments, ReturnType, Type};
 
+use crate::ctxt::Ctxt;
+
+/// How many events a tuple has at most; tuples in tuples have more.
+const MOST: usize = 6;
+
+/// What can be said of a return type without knowing its types.
+pub(crate) fn check(cx: &Ctxt, returned: &Type) {
+    match returned {
+        Type::Reference(_) => {
+            cx.spanned(
+                returned,
+                "what a handler returns is published after it has ended, so it cannot be borrowed: return an event by value",
+            );
+        }
+        Type::Tuple(tuple) => {
+            if tuple.elems.len() > MOST {
+                cx.spanned(
+                    tuple,
+                    format!("a handler returns at most {MOST} events in a tuple: return a `Vec`, or a tuple in a tuple"),
+                );
+            }
+            tuple.elems.iter().for_each(|part| check(cx, part));
+        }
+        Type::Paren(inner) => check(cx, &inner.elem),
+        Type::Group(inner) => check(cx, &inner.elem),
+        other => {
+            if let Some((_, parts)) = arguments(other) {
+                // Of a `Result` the value alone: the error is no event.
+                parts.into_iter().take(1).for_each(|part| check(cx, part));
+            }
+        }
+    }
+}
+
 /// Statements that describe the return type to `signature`, and fail where a part of it cannot be returned.
 pub(crate) fn describe(output: &ReturnType, signature: &Ident) -> TokenStream {
     match output {

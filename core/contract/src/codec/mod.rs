@@ -10,7 +10,6 @@ pub(crate) mod json;
 #[cfg(feature = "msgpack")]
 mod msgpack;
 mod none;
-#[cfg(not(all(feature = "json", feature = "msgpack", feature = "cbor", feature = "protobuf")))]
 pub(crate) mod off;
 #[cfg(feature = "protobuf")]
 mod protobuf;

@@ -139,8 +139,8 @@ impl App {
         let known = &self.registry.handlers;
         if known.is_empty() {
             problems.push(
-                "no handler is linked into this program; a crate that is named in Cargo.toml and nowhere else is left out by the linker: \
-                 write `use your_crate as _;`"
+                "no handler is linked into this program; put `#[handler]` on an `async fn`, and if that is in another crate, which the \
+                 linker leaves out where nothing but Cargo.toml names it, write `use your_crate as _;`"
                     .to_owned(),
             );
         }
@@ -151,10 +151,18 @@ impl App {
             .chain(self.only.iter().flatten())
             .chain(self.starts.iter().map(|(name, _)| name));
         for name in wanted.filter(|name| !known.iter().any(|handler| handler.name == **name)) {
-            let names: Vec<_> = known.iter().map(|handler| handler.name).collect();
+            let unknown = words::unknown(name, known.iter().map(|handler| handler.name));
+            let stop = if unknown.ends_with('?') { "" } else { "." };
+            problems.push(format!("no handler is named {unknown}{stop} If it is in another crate, write `use that_crate as _;`"));
+        }
+        if let Some(count) = self.expected_count.filter(|count| *count != known.len()) {
+            let there =
+                known.iter().map(|handler| format!("\n     `{}` ({})", handler.name, handler.location)).collect::<String>();
+            let verb = if known.len() == 1 { "is" } else { "are" };
             problems.push(format!(
-                "no handler is named `{name}`; there are {}. If it is in another crate, write `use that_crate as _;`",
-                if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+                "{count} handlers are expected, and {} {verb} linked; what is in a crate that nothing names is left out by the linker: write \
+                 `use that_crate as _;`{there}",
+                known.len()
             ));
         }
         let chosen =
@@ -168,10 +176,14 @@ impl App {
             let mut routes = plan.subscriptions.iter().flat_map(|one| &one.routes);
             match scope {
                 Scope::Group(group) if !routes.any(|route| route.written_group == *group) => {
-                    problems.push(format!("a layer is for the group `{group}`, which no handler is in"));
+                    let groups: Vec<_> =
+                        plan.subscriptions.iter().flat_map(|one| &one.routes).map(|route| &*route.written_group).collect();
+                    problems.push(format!("a layer is for the group {}", words::unknown(group, groups)));
                 }
                 Scope::Handler(name) if !routes.any(|route| route.handler.name == name) => {
-                    problems.push(format!("a layer is for the handler `{name}`, which does not exist"));
+                    let names: Vec<_> =
+                        plan.subscriptions.iter().flat_map(|one| &one.routes).map(|route| route.handler.name).collect();
+                    problems.push(format!("a layer is for the handler {}", words::unknown(name, names)));
                 }
                 _ => {}
             }

@@ -8,6 +8,7 @@ mod build;
 mod deploy;
 mod describe;
 mod handle;
+mod handlers;
 pub(crate) mod open;
 mod plan;
 mod run;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use convoke_core::broker::{Broker, Start};
-use convoke_core::{BoxError, BoxHandler, ClaimStore, Delivery, HandlerDef, Registry, Reply, StateMap};
+use convoke_core::{BoxError, BoxHandler, ClaimStore, Delivery, Registry, Reply, StateMap};
 use convoke_layers::DedupLayer;
 use tower::{Layer, Service};
 
@@ -38,6 +39,7 @@ pub(crate) use deploy::{Deployment, Names};
 #[cfg(feature = "config")]
 pub(crate) use deploy::{HandlerChange, Place, Said, SaidUrl};
 pub use handle::{AppHandle, DrainReport};
+pub use handlers::ExpectedHandlers;
 pub use status::{AppStatus, HandlerStatus, STALLED};
 pub use subscribe::{HandlerRef, RunningSubscription, Subscribe};
 pub(crate) use topology::tools;
@@ -85,6 +87,7 @@ pub struct App {
     only: Option<Vec<String>>,
     on_demand: Vec<String>,
     expected: Vec<String>,
+    expected_count: Option<usize>,
     starts: Vec<(String, Start)>,
     until_end: bool,
     /// Slots that were asked for and do not work yet.
@@ -164,6 +167,7 @@ impl App {
             only: None,
             on_demand: Vec::new(),
             expected: Vec::new(),
+            expected_count: None,
             starts: Vec::new(),
             until_end: false,
             not_yet: Vec::new(),
@@ -236,30 +240,6 @@ impl App {
     /// Uses a broker that the program has opened by itself.
     pub fn broker(mut self, broker: Arc<dyn Broker>) -> Self {
         self.broker = Some(broker);
-        self
-    }
-
-    /// Adds a handler by hand, beside those of the registry.
-    pub fn register(mut self, handler: &'static HandlerDef) -> Self {
-        self.registry.handlers.push(handler);
-        self
-    }
-
-    /// Uses this registry in place of everything that is linked into the program.
-    pub fn registry(mut self, registry: Registry) -> Self {
-        self.registry = registry;
-        self
-    }
-
-    /// Runs only these handlers; others are not even checked.
-    pub fn only<S: Into<String>>(mut self, handlers: impl IntoIterator<Item = S>) -> Self {
-        self.only = Some(handlers.into_iter().map(Into::into).collect());
-        self
-    }
-
-    /// Refuses to start unless these handlers are there: a guard against a crate that is not linked.
-    pub fn expect_handlers<S: Into<String>>(mut self, handlers: impl IntoIterator<Item = S>) -> Self {
-        self.expected.extend(handlers.into_iter().map(Into::into));
         self
     }
 

@@ -1,10 +1,18 @@
 //! The nearest known word to one that is not known.
 
-/// The candidate that `word` was most likely meant to be, if any is close enough.
+/// The candidate that `word` was most likely meant to be, if any is close enough: by its letters, or because it has the candidate
+/// in it, as `consumer_group` has `group` and `retries` has `retry`.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (word.chars().count() / 3).max(1);
-    let measured = candidates.into_iter().map(|candidate| (distance(word, candidate), candidate));
-    measured.filter(|(distance, _)| *distance <= limit).min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
+    let steps = |candidate: &str| {
+        let within = format!("_{word}_").contains(&format!("_{candidate}_"));
+        let shared = word.chars().zip(candidate.chars()).take_while(|(a, b)| a == b).count();
+        let inflected = shared >= 4 && shared + 1 >= candidate.len();
+        // Of several, the longest.
+        if within || inflected { (limit, usize::MAX - candidate.len()) } else { (distance(word, candidate), usize::MAX) }
+    };
+    let measured = candidates.into_iter().map(|candidate| (steps(candidate), candidate));
+    measured.filter(|((distance, _), _)| *distance <= limit).min_by_key(|(steps, _)| *steps).map(|(_, candidate)| candidate)
 }
 
 /// How many letters must be added, removed, changed or swapped with their neighbour.
@@ -42,5 +50,8 @@ mod tests {
     fn only_what_is_close_is_suggested() {
         assert_eq!(nearest("concurency", ["concurrency", "crate"]), Some("concurrency"));
         assert_eq!(nearest("partitions", ["concurrency", "crate"]), None);
+        assert_eq!(nearest("consumer_group", ["concurrency", "group"]), Some("group"));
+        assert_eq!(nearest("retries", ["on_retry", "retry"]), Some("retry"));
+        assert_eq!(nearest("dead_letter_topic", ["topic", "dead_letter"]), Some("dead_letter"));
     }
 }

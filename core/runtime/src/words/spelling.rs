@@ -38,7 +38,7 @@ pub(crate) fn problem(name: &str, extra: Extra) -> Option<String> {
             '*' if extra == Extra::Pattern && after.is_empty() => after,
             '*' if extra == Extra::Pattern => return Some("may have `*` at its end only: `orders.*`".to_owned()),
             _ if c.is_ascii_alphanumeric() || "._-".contains(c) => after,
-            _ => return Some(foreign(name, c)),
+            _ => return Some(foreign(name, c, extra)),
         };
     }
     open_parts(name)
@@ -60,10 +60,16 @@ fn open_parts(name: &str) -> Option<String> {
     None
 }
 
-fn foreign(name: &str, c: char) -> String {
-    let fixed: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect();
-    let fixed = fixed.trim_matches('-');
+fn foreign(name: &str, c: char, extra: Extra) -> String {
+    let open = |c: char| "{}*>#".contains(c);
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+    let fixed: String = name.chars().filter(|c| !open(*c)).map(plain).collect();
+    let fixed = fixed.trim_matches(['-', '.']);
     let fix = if fixed.is_empty() { String::new() } else { format!(": `\"{fixed}\"`") };
+    if open(c) {
+        let without = if extra == Extra::Nothing { "parameters and patterns" } else { "patterns" };
+        return format!("is one name, without {without}{fix}");
+    }
     format!("must not contain {c:?}, only letters, digits, `.`, `_` and `-`, which every broker takes{fix}")
 }
 

@@ -9,7 +9,7 @@ struct OrderPaid {
 
 struct Order;
 
-#[handler]
+#[handler(batch(size = 100, wait = "50ms"))]
 async fn reserve(orders: Batch<Order>) {
     let _ = orders;
 }

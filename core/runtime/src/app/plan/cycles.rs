@@ -1,33 +1,64 @@
 //! Events that lead back to themselves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use convoke_core::Topic;
 
-use super::Plan;
+use super::{Plan, PlannedRoute};
 
-/// Events that lead back to themselves can loop for ever: a warning, since a counter in the payload may end it.
+/// A topic and the number of its broker.
+type Place = (usize, Topic);
+
+/// Events that lead back to themselves can loop for ever: a warning, since a counter in the payload may end it. Each circle is told
+/// of once, with the handlers that it goes through.
 pub(super) fn cycles(plan: &Plan) -> Vec<String> {
     let routes: Vec<_> = plan.subscriptions.iter().flat_map(|subscription| &subscription.routes).collect();
-    let next = |(broker, topic): &(usize, Topic)| -> Vec<(usize, Topic)> {
-        let reading = routes.iter().filter(|route| route.broker == *broker && route.reads(topic));
-        reading.flat_map(|route| route.outputs.iter().cloned()).collect()
-    };
-    let mut warnings = Vec::new();
-    let read = routes.iter().flat_map(|route| route.topics().map(|topic| (route.broker, topic.clone())));
-    for start in read.collect::<BTreeSet<_>>() {
-        let mut seen = BTreeSet::new();
-        let mut todo = next(&start);
-        while let Some(topic) = todo.pop() {
-            if topic == start {
-                let start = &start.1;
-                warnings.push(format!("events of `{start}` lead to events of `{start}`: make sure that this ends"));
-                break;
-            }
-            if seen.insert(topic.clone()) {
-                todo.extend(next(&topic));
-            }
+    let read: BTreeSet<Place> =
+        routes.iter().flat_map(|route| route.topics().map(|topic| (route.broker, topic.clone()))).collect();
+    let (mut told, mut warnings) = (BTreeSet::new(), Vec::new());
+    for start in &read {
+        let Some(circle) = back_to(start, &routes) else { continue };
+        let handlers: BTreeSet<_> = circle.iter().map(|(route, _)| (route.handler.name, route.handler.location)).collect();
+        if told.insert(handlers) {
+            warnings.push(tell(start, &circle));
         }
     }
     warnings
+}
+
+/// The shortest way from a topic back to it: each handler with the topic that it publishes to.
+fn back_to<'p>(start: &Place, routes: &[&'p PlannedRoute]) -> Option<Vec<(&'p PlannedRoute, Place)>> {
+    let mut came: BTreeMap<Place, (&PlannedRoute, Place)> = BTreeMap::new();
+    let mut next = VecDeque::from([start.clone()]);
+    while let Some(here) = next.pop_front() {
+        for route in routes.iter().copied().filter(|route| route.broker == here.0 && route.reads(&here.1)) {
+            for output in &route.outputs {
+                if !came.contains_key(output) {
+                    came.insert(output.clone(), (route, here.clone()));
+                    next.push_back(output.clone());
+                }
+            }
+        }
+    }
+    let mut circle = Vec::new();
+    let mut at = start.clone();
+    loop {
+        let (route, from) = came.get(&at)?;
+        circle.push((*route, at));
+        at = from.clone();
+        if at == *start {
+            circle.reverse();
+            return Some(circle);
+        }
+    }
+}
+
+fn tell(start: &Place, circle: &[(&PlannedRoute, Place)]) -> String {
+    let mut way = format!("`{}`", start.1);
+    for (route, to) in circle {
+        way.push_str(&format!(" → `{}` ({}) → `{}`", route.handler.name, route.handler.location, to.1));
+    }
+    format!(
+        "events lead back to themselves, and can go on for ever: {way}; let one of these handlers end it, as by a counter in the event"
+    )
 }

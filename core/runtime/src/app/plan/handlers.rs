@@ -55,8 +55,8 @@ pub(super) fn route(
             return None;
         }
         several => {
-            let names: Vec<_> = several.iter().map(|event| (event.type_name)()).collect();
-            problems.push(format!("{at} takes {} events ({}); a handler takes one", several.len(), names.join(", ")));
+            let names: Vec<_> = several.iter().map(|event| format!("`{}` ({})", (event.type_name)(), event.location)).collect();
+            problems.push(format!("{at} takes {} events, {}; write a handler for each", several.len(), names.join(" and ")));
             return None;
         }
     };
@@ -101,9 +101,11 @@ pub(super) fn route(
         problems.push(format!("{at} is a `broadcast`, which every instance reads by itself: drop `group` and `lane`"));
     }
     let keyed = event.is_some_and(|event| event.keyed);
-    if handler.options.order == Some(Order::Key) && event.is_some() && !keyed {
-        let name = event.map_or("", |event| event.name);
-        problems.push(format!("{at} has `order = key`, but the event `{name}` has no key; add `key = …` to its `#[event]`"));
+    if let Some(event) = event.filter(|event| handler.options.order == Some(Order::Key) && !event.keyed) {
+        problems.push(format!(
+            "{at} has `order = key`, but the event `{}` ({}) has no key; write `key = …` in its `#[event]`",
+            event.name, event.location
+        ));
     }
     let retry = options.retry;
     if retry.max > MAX_HOLD && handler.options.on_retry == convoke_core::OnRetry::Hold {

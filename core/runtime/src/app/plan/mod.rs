@@ -11,7 +11,7 @@ mod waiting;
 use std::collections::BTreeSet;
 
 use convoke_core::broker::Start;
-use convoke_core::{EventDef, HandlerDef, HandlerOptions, Registry, StateMap, Topic, TopicPattern};
+use convoke_core::{EventDef, GenericDef, HandlerDef, HandlerOptions, Registry, StateMap, Topic, TopicPattern};
 
 use super::brokers::BrokerNames;
 use super::deploy::{Deployment, Names};
@@ -130,7 +130,25 @@ pub(crate) fn plan(given: Given<'_>, problems: &mut Problems) -> Plan {
     plan.topics.extend(plain.filter_map(|event| Some((brokers.of(event).ok()?, names.topic(event.topic)))));
     check_lanes_apart(&plan, problems);
     plan.warnings = cycles(&plan);
+    plan.warnings.extend(without_types(registry));
     plan
+}
+
+/// Handlers with type parameters that are not registered with any types.
+fn without_types(registry: &Registry) -> impl Iterator<Item = String> + '_ {
+    let registered = |generic: &GenericDef| registry.handlers.iter().any(|handler| handler.location == generic.location);
+    registry.generics.iter().filter(move |generic| !registered(generic)).map(|GenericDef { name, location, .. }| {
+        format!(
+            "the handler `{name}` ({location}) has type parameters and is not called: `.register_all(handlers![{name}::<…>])`"
+        )
+    })
+}
+
+/// The state that there is: the type may have been meant that is in an `Arc`, or not.
+fn there_is(state: &StateMap) -> String {
+    let mut names: Vec<_> = state.names().map(|name| format!("`{name}`")).collect();
+    names.sort_unstable();
+    if names.is_empty() { String::new() } else { format!(" (it has {})", names.join(", ")) }
 }
 
 /// Adds one handler.
@@ -139,8 +157,11 @@ fn add(plan: &mut Plan, given: Given<'_>, handler: &'static HandlerDef, problems
     not_yet(handler, problems);
     for missing in signature.states.iter().filter(|state_type| !given.state.contains(state_type.id)) {
         problems.push(format!(
-            "handler `{}` ({}) takes `State<{}>`, but the application has no such state; add `.state(…)` with a value of that type",
-            handler.name, handler.location, missing.name
+            "handler `{}` ({}) takes `State<{}>`, but the application has no such state{}; add `.state(…)` with a value of that type",
+            handler.name,
+            handler.location,
+            missing.name,
+            there_is(given.state)
         ));
     }
     let Some((group, route)) = route(given, handler, &signature, problems) else { return };

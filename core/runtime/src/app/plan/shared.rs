@@ -51,10 +51,13 @@ fn check_route(subscription: &PlannedSubscription, route: &PlannedRoute, others:
             )),
         }
     }
-    if subscription.start != route.start {
+    if subscription.start != route.start
+        && let Some(other) = others.first()
+    {
+        let other = other.handler;
         problems.push(format!(
-            "handler `{}` ({}) starts elsewhere than the others of its group `{}` on the same place; say the same `start` on all",
-            handler.name, handler.location, subscription.group
+            "handler `{}` ({}) starts elsewhere than `{}` ({}), with which it shares a place in the group `{}`; say the same `start` on both",
+            handler.name, handler.location, other.name, other.location, subscription.group
         ));
     }
 }
@@ -62,6 +65,10 @@ fn check_route(subscription: &PlannedSubscription, route: &PlannedRoute, others:
 /// A topic that a group reads by a lane is not read by the same group without it: both would get only some.
 pub(super) fn check_lanes_apart(plan: &Plan, problems: &mut Problems) {
     let reads = |one: &PlannedSubscription, topic: &Topic| one.routes.iter().any(|route| route.reads(topic));
+    let names = |one: &PlannedSubscription| {
+        let names = one.routes.iter().map(|route| format!("`{}` ({})", route.handler.name, route.handler.location));
+        names.collect::<Vec<_>>().join(", ")
+    };
     for (i, a) in plan.subscriptions.iter().enumerate() {
         for b in &plan.subscriptions[..i] {
             if (a.broker, &a.group) != (b.broker, &b.group) {
@@ -69,13 +76,15 @@ pub(super) fn check_lanes_apart(plan: &Plan, problems: &mut Problems) {
             }
             if a.broadcast != b.broadcast {
                 problems.push(format!(
-                    "the group `{}` has the name of a broadcast; give it, or the handler that is the broadcast, another name",
-                    a.group
+                    "the group `{}` is that of {} and of {}, one of which is a `broadcast`, which has a group of its own; give one of them \
+                     another name",
+                    a.group,
+                    names(b),
+                    names(a)
                 ));
                 continue;
             }
             if let Some(topic) = a.topics.iter().find(|topic| reads(b, topic)) {
-                let names = |s: &PlannedSubscription| s.routes.iter().map(|r| r.handler.name).collect::<Vec<_>>().join(", ");
                 problems.push(format!(
                     "the group `{}` reads `{topic}` in two ways: by {} and by {}; name the same `lane` on all of them, or none",
                     a.group,

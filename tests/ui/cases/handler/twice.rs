@@ -8,6 +8,7 @@ struct OrderPaid {
 }
 
 #[handler]
-async fn reserve<T: Event>(_paid: T) {}
+#[handler]
+async fn reserve(_paid: OrderPaid) {}
 
 fn main() {}

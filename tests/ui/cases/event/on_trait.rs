@@ -1,0 +1,6 @@
+use convoke::prelude::*;
+
+#[event(topic = "orders.paid")]
+trait OrderPaid {}
+
+fn main() {}

@@ -1,0 +1,12 @@
+use convoke::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[event(topic = "orders.paid")]
+#[event(topic = "orders.paid")]
+#[derive(Serialize, Deserialize)]
+struct OrderPaid {
+    order_id: u64,
+    customer_id: String,
+}
+
+fn main() {}

@@ -1,0 +1,17 @@
+use convoke::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[event(topic = "orders.paid")]
+#[derive(Serialize, Deserialize)]
+struct OrderPaid {
+    order_id: u64,
+}
+
+struct Stock;
+
+impl Stock {
+    #[handler]
+    async fn reserve(_paid: OrderPaid) {}
+}
+
+fn main() {}

@@ -1,0 +1,15 @@
+use convoke::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[event(topic = "orders.paid")]
+#[derive(Serialize, Deserialize)]
+struct OrderPaid {
+    order_id: u64,
+}
+
+#[handler]
+async fn reserve(_paid: OrderPaid, meta: Meta<'_>) -> &str {
+    meta.group()
+}
+
+fn main() {}

@@ -1,0 +1,15 @@
+use convoke::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[event(topic = "orders.paid")]
+#[derive(Serialize, Deserialize)]
+struct OrderPaid {
+    order_id: u64,
+}
+
+#[handler]
+async fn reserve(_paid: OrderPaid) -> (OrderPaid, OrderPaid, OrderPaid, OrderPaid, OrderPaid, OrderPaid, OrderPaid) {
+    panic!()
+}
+
+fn main() {}
