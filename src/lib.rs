@@ -77,7 +77,7 @@ pub use convoke_memory as memory;
 #[doc(inline)]
 pub use convoke_runtime::dead;
 #[cfg(feature = "testkit")]
-pub use convoke_runtime::testkit::{Events, MakeApp, Settled, TEST_BROKER_VARIABLE, TestApp, TestResult};
+pub use convoke_runtime::testkit::{ByHand, Events, MakeApp, Settled, TEST_BROKER_VARIABLE, TestApp, TestResult};
 pub use convoke_runtime::{
     App, AppHandle, AppStatus, BROKER_VARIABLE, BrokerSource, CONFIG_VARIABLE, DEFAULT_URL, DESCRIBE_VARIABLE, Description,
     DrainReport, End, EventDescription, ExpectedHandlers, GROUPS_VARIABLE, HandlerDescription, HandlerRef, HandlerStatus,

@@ -11,6 +11,7 @@ mod telling;
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
 use std::sync::Once;
 use std::time::Duration;
 
@@ -58,6 +59,15 @@ async fn publish(app: &TestApp, orders: impl IntoIterator<Item = Order>) -> Test
 
 fn elapsed(since: tokio::time::Instant) -> Duration {
     since.elapsed()
+}
+
+/// Runs a test of this file again, or some, in a process of their own, with these variables; what was printed.
+fn again(tests: &str, variables: &[(&str, &str)]) -> Result<String, String> {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([tests, "--test-threads", "8"]).envs(variables.iter().copied()).env("RUST_BACKTRACE", "0");
+    let output = command.output().unwrap();
+    let printed = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    if output.status.success() { Ok(printed) } else { Err(printed) }
 }
 
 /// How a test has failed: what it said, and where.

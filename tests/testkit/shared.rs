@@ -1,6 +1,5 @@
 //! The same tests on a broker that all of them share, in real time, by setting a variable.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use convoke::TEST_BROKER_VARIABLE;
@@ -8,7 +7,7 @@ use convoke::broker::Broker as _;
 use convoke::memory::MemoryBroker;
 use convoke::prelude::*;
 
-use crate::{Bill, Order, app, order, publish};
+use crate::{Bill, Order, again, app, order, publish};
 
 /// These run like all others, in virtual time, each on a broker of its own; and a second time as the test below has it.
 mod same {
@@ -70,6 +69,30 @@ mod same {
         Ok(())
     }
 
+    #[event(topic = "kit.copies", key = who, broker = "audit")]
+    #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+    struct Copy {
+        who: String,
+    }
+
+    #[handler]
+    async fn copies(order: Order) -> Copy {
+        Copy { who: order.who }
+    }
+
+    #[handler]
+    async fn reads_copies(_copy: Copy) {}
+
+    #[convoke::test(App::new("kit").broker_named("audit", "memory://elsewhere"), handlers(copies, reads_copies))]
+    async fn further_brokers_are_apart_too(app: TestApp) -> TestResult {
+        publish(&app, [order("ada", 1)]).await?;
+        app.settled().await;
+        app.handled::<Copy>("reads_copies").assert_count(1);
+        let topics = app.broker_named("audit").ok_or("it is there")?.topics().await?;
+        assert!(topics.iter().all(|(topic, _)| topic.as_str().starts_with("kit.copies")), "{topics:?}");
+        Ok(())
+    }
+
     #[convoke::test(app, handlers(bill_soon))]
     async fn faults_are_for_one_test(app: TestApp) -> TestResult {
         app.repeat_next("bill_soon")?;
@@ -85,19 +108,15 @@ mod same {
     }
 }
 
-/// Runs tests of this file again, in a process of their own.
-fn again(tests: &str, broker: &str) -> String {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    let output = command.args([tests, "--test-threads", "8"]).env(TEST_BROKER_VARIABLE, broker).output().unwrap();
-    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success(), "{said}");
-    said
+/// The tests as they print when they run on this broker.
+fn on(broker: &str, tests: &str) -> String {
+    again(tests, &[(TEST_BROKER_VARIABLE, broker)]).unwrap_or_else(|printed| panic!("{printed}"))
 }
 
 #[test]
 fn the_same_tests_run_beside_each_other_on_a_broker_that_they_share() {
-    let said = again("shared::same::", "memory://together?partitions=3");
-    assert!(said.contains("test result: ok. 5 passed; 0 failed; 0 ignored"), "{said}");
+    let said = on("memory://together?partitions=3", "shared::same::");
+    assert!(said.contains("test result: ok. 6 passed; 0 failed; 0 ignored"), "{said}");
 }
 
 /// Topics of a test that has passed are gone, whether or not it had a broker of its own.
@@ -119,6 +138,6 @@ async fn a_test_leaves_nothing_on_the_broker() {
 
 #[test]
 fn a_test_leaves_nothing_on_a_broker_that_it_shares() {
-    let said = again("shared::a_test_leaves_nothing_on_the_broker", "memory://swept");
+    let said = on("memory://swept", "shared::a_test_leaves_nothing_on_the_broker");
     assert!(said.contains("test result: ok. 1 passed"), "{said}");
 }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use convoke::TEST_BROKER_VARIABLE;
 use convoke::prelude::*;
 
-use crate::{Bill, Failure, Order, app, failure, order, publish};
+use crate::{Bill, Failure, Order, again, app, failure, order, publish};
 
 /// A test that fails, with the line in which it does.
 macro_rules! failing {
@@ -19,6 +20,8 @@ macro_rules! failing {
     }};
 }
 
+const LIMIT: Duration = Duration::from_secs(60);
+
 #[track_caller]
 fn is_at(failure: &Failure, line: u32) {
     assert_eq!((failure.file.as_str(), failure.line), (file!(), line), "{}", failure.text);
@@ -31,7 +34,7 @@ fn every_assertion_fails_in_the_line_of_the_test() {
         (line!(), failing!(|app| {} app.published::<Bill>().assert_count(2))),
         (line!(), failing!(|app| { publish(&app, [order("ada", 1)]).await?; } app.published::<Order>().assert_none())),
         (line!(), failing!(|app| {} app.published::<Bill>().assert_values(|bill| bill.number, [1]))),
-        (line!(), failing!(|app| { app.pause("bill")?; publish(&app, [order("a", 1)]).await?; } app.settled().await)),
+        (line!(), failing!(|app| { app.pause("bill")?; publish(&app, [order("a", 1)]).await?; } app.settled_within(LIMIT).await)),
         (line!(), failing!(|app| {} app.retried::<Order>("no such").assert_none())),
     ];
     for (line, failure) in &lines {
@@ -107,6 +110,57 @@ fn an_application_that_does_not_start_fails_at_the_attribute() {
     let failure = failure(test);
     is_at(&failure, line!() - 3);
     assert!(failure.text.contains("the application has no such state; add `.state(…)`"), "{}", failure.text);
+}
+
+/// Ends as the variable says; the tests below run it in a process of its own.
+#[convoke::test(app, handlers(bill))]
+async fn ends_as_it_is_told(app: TestApp) -> TestResult {
+    publish(&app, [order("ada", 1)]).await?;
+    app.settled().await;
+    match std::env::var(ENDING).as_deref() {
+        Ok("panic") => panic!("a panic of its own"),
+        Ok("assertion") => app.published::<Bill>().assert_none(),
+        Ok(_) => return Err("an error of its own".into()),
+        Err(_) => app.published::<Bill>().assert_count(1).assert_values(|bill| bill.number, [1]).iter().for_each(drop),
+    }
+    Ok(())
+}
+
+const ENDING: &str = "KIT_ENDING";
+
+/// What the test harness prints when the test above ends so.
+fn printed(ending: &str, broker: &str) -> String {
+    again("telling::ends_as_it_is_told", &[(ENDING, ending), (TEST_BROKER_VARIABLE, broker)]).expect_err("it fails")
+}
+
+#[test]
+fn a_test_that_fails_in_whatever_way_prints_the_story_once() {
+    for (ending, said) in [("panic", "a panic of its own"), ("error", "an error of its own"), ("assertion", "0 were expected")] {
+        let printed = printed(ending, "");
+        assert!(printed.contains(said), "{printed}");
+        assert_eq!(printed.matches("what happened:\n").count(), 1, "{printed}");
+        assert_eq!(
+            printed.matches("kit.orders.v1, key ada, id ada-1\n      0.000 s  published to `kit.orders`\n").count(),
+            1,
+            "{printed}"
+        );
+        assert!(!printed.contains("on the broker"), "{printed}");
+    }
+}
+
+#[test]
+fn a_test_that_fails_on_a_shared_broker_says_what_its_names_begin_with() {
+    let printed = printed("panic", "memory://failing");
+    let line = printed.lines().find_map(|line| line.strip_prefix("on the broker, the names of this test begin with `t"));
+    assert!(line.is_some(), "{printed}");
+}
+
+#[test]
+fn a_broker_that_cannot_be_opened_is_said_without_its_password() {
+    let printed = printed("none", "kafkaesque://ada:hush@localhost");
+    assert!(printed.contains("ends_as_it_is_told` does not start"), "{printed}");
+    assert!(printed.contains("no broker is called `kafkaesque://`"), "{printed}");
+    assert!(!printed.contains("hush"), "{printed}");
 }
 
 #[derive(Clone)]

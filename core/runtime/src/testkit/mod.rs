@@ -8,6 +8,7 @@
 //! names that no other test has.
 
 mod ask;
+mod by_hand;
 mod events;
 mod faults;
 mod foreign;
@@ -22,6 +23,7 @@ mod timeline;
 
 use convoke_core::BoxError;
 
+pub use by_hand::ByHand;
 pub use events::Events;
 pub use run::{Options, TEST_BROKER_VARIABLE, run};
 pub use settled::Settled;

@@ -14,7 +14,7 @@ use super::test_app::TestApp;
 /// How long virtual time may go on before a test is told that its application does not settle.
 const VIRTUAL: Duration = Duration::from_secs(24 * 3600);
 /// The same by the clock on the wall, whichever comes first.
-const REAL: Duration = Duration::from_secs(120);
+const REAL: Duration = Duration::from_secs(300);
 
 /// Waits for quiescence: see [`TestApp::settled`].
 #[must_use = "nothing is waited for until this is awaited"]
@@ -50,7 +50,7 @@ impl TestApp {
     /// Safe: nothing changes.
     ///
     /// # Panics
-    /// If it has not settled after a day of virtual time, or two minutes of real time: with what is left to do, and the story of the
+    /// If it has not settled after a day of virtual time, or five minutes of real time: with what is left to do, and the story of the
     /// messages. [`settled_within`](Self::settled_within) has another limit.
     pub fn settled(&self) -> Settled<'_> {
         Settled(Box::pin(self.settling(VIRTUAL, REAL)))

@@ -1,6 +1,6 @@
 //! The story of a test's messages: what the application and its broker did with each, in order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -126,6 +126,7 @@ impl Story {
 
     /// Everything, message by message, those of `first` before the others.
     pub(super) fn tell(&self, first: &[String]) -> String {
+        let first: HashSet<_> = first.iter().collect();
         let (mut ids, others): (Vec<_>, Vec<_>) = self.timeline.ids().into_iter().partition(|id| first.contains(id));
         ids.extend(others);
         let inner = self.inner();

@@ -1,5 +1,6 @@
 //! A timeline: what happened to messages, and around them, to be told when a test fails.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -80,13 +81,9 @@ impl Timeline {
     /// The messages that are spoken of, in the order of their first mention.
     #[must_use]
     pub fn ids(&self) -> Vec<String> {
-        let mut ids: Vec<String> = Vec::new();
-        for line in &self.sorted().lines {
-            if !line.id.is_empty() && !ids.contains(&line.id) {
-                ids.push(line.id.clone());
-            }
-        }
-        ids
+        let mut seen = HashSet::new();
+        let lines = self.sorted();
+        lines.lines.iter().map(|line| &line.id).filter(|id| !id.is_empty() && seen.insert(*id)).cloned().collect()
     }
 
     fn sorted(&self) -> MutexGuard<'_, Lines> {
