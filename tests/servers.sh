@@ -8,7 +8,7 @@ mkdir -p "$home/run" && home=$(cd "$home" && pwd)
 kinds="kafka nats redis rabbitmq"
 nats_version=v2.12.2
 # So many proxies can stand before a server.
-proxied=12
+proxied=24
 
 usage() {
     cat <<TEXT
@@ -126,7 +126,7 @@ claim() {
     local folder=$home/run/$1 claims=${TMPDIR:-/tmp}/convoke-ports-$UID base
     mkdir -p "$claims"
     for _ in $(seq 100); do
-        base=$((10000 + RANDOM % 700 * 32))
+        base=$((10000 + RANDOM % 350 * 64))
         [ -s "$folder/port" ] && base=$(cat "$folder/port")
         exec 9>"$claims/$base"
         if flock -n 9 && { [ -s "$folder/port" ] || free "$base"; }; then
@@ -140,7 +140,7 @@ claim() {
 
 free() {
     local port
-    for port in $(seq "$1" $(($1 + 31))); do ! listens "$port" || return 1; done
+    for port in $(seq "$1" $(($1 + 63))); do ! listens "$port" || return 1; done
 }
 
 url() {

@@ -86,5 +86,5 @@ mod tap;
 
 pub use harness::{FILLER, Foreign, Harness, Time};
 pub use report::{Outcome, Report, Row};
-pub use run::{CASE_VARIABLE, cases, run, run_only};
+pub use run::{AT_ONCE_VARIABLE, CASE_VARIABLE, cases, needs_the_server_alone, run, run_only};
 pub use stop::Stop;

@@ -1,8 +1,9 @@
-//! Running the cases, one after the other, each with a harness, a runtime and names of its own.
+//! Running the cases, some at the same time, each with a harness, a runtime and names of its own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use convoke_core::BoxFuture;
@@ -21,13 +22,19 @@ pub const CASE_VARIABLE: &str = "CONVOKE_CASE";
 pub(crate) struct Case {
     pub(crate) promise: &'static str,
     pub(crate) name: &'static str,
+    /// Whether it makes the server suffer.
+    pub(crate) alone: bool,
     pub(crate) run: fn(Lab) -> BoxFuture<'static, CaseResult>,
 }
 
+/// The environment variable that says how many cases run at the same time.
+pub const AT_ONCE_VARIABLE: &str = "CONVOKE_CASES_AT_ONCE";
+
 /// Runs every case, or those that [`CASE_VARIABLE`] names, and prints the table.
 ///
-/// `make` is called once for each case, with its name: what it makes is dropped with the case.
-pub fn run<H: Harness>(make: impl Fn(&str) -> H) -> Report {
+/// `make` is called once for each case, with its name: what it makes is dropped with the case. Some cases run at the same time, as
+/// many as [`AT_ONCE_VARIABLE`] says, by default two on each core: mostly they wait.
+pub fn run<H: Harness>(make: impl Fn(&str) -> H + Sync) -> Report {
     let only = std::env::var(CASE_VARIABLE).unwrap_or_default();
     let report = run_only(&only, make);
     #[allow(clippy::print_stdout, reason = "the table is what whoever runs the suite wants to see")]
@@ -38,14 +45,38 @@ pub fn run<H: Harness>(make: impl Fn(&str) -> H) -> Report {
 }
 
 /// Runs the cases whose name contains `only`, and prints nothing.
-pub fn run_only<H: Harness>(only: &str, make: impl Fn(&str) -> H) -> Report {
-    let mut report = Report::default();
-    for case in crate::cases::all().into_iter().filter(|case| case.name.contains(only)) {
-        let harness: Arc<dyn Harness> = Arc::new(make(case.name));
-        report.broker = harness.name();
-        report.rows.push(run_one(case, &harness));
-    }
-    report
+pub fn run_only<H: Harness>(only: &str, make: impl Fn(&str) -> H + Sync) -> Report {
+    let begun = Instant::now();
+    let cases: Vec<_> = crate::cases::all().into_iter().filter(|case| case.name.contains(only)).collect();
+    let rows: Vec<OnceLock<(String, Row)>> = cases.iter().map(|_| OnceLock::new()).collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let (Some(case), Some(row)) = (cases.get(index), rows.get(index)) else { break };
+            let harness: Arc<dyn Harness> = Arc::new(make(case.name));
+            row.get_or_init(|| (harness.name(), run_one(*case, &harness)));
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..at_once().min(cases.len()) {
+            scope.spawn(work);
+        }
+    });
+    let (names, rows): (Vec<_>, Vec<_>) = rows.into_iter().filter_map(OnceLock::into_inner).unzip();
+    Report { broker: names.into_iter().next_back().unwrap_or_default(), rows, took: begun.elapsed() }
+}
+
+fn at_once() -> usize {
+    let said = std::env::var(AT_ONCE_VARIABLE).ok().and_then(|said| said.parse().ok());
+    said.unwrap_or_else(|| 2 * std::thread::available_parallelism().map_or(1, usize::from)).max(1)
+}
+
+/// Whether this case makes the server suffer, so that no other may use it at the same time: a harness whose cases share a server
+/// gives this one a server of its own.
+#[must_use]
+pub fn needs_the_server_alone(case: &str) -> bool {
+    crate::cases::all().into_iter().any(|other| other.name == case && other.alone)
 }
 
 /// The names of all cases, in the order of the promises.

@@ -1,6 +1,6 @@
 """Kafka, by confluent-kafka."""
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 
@@ -49,6 +49,13 @@ class Client:
         consumer.unassign()
         messages.sort(key=lambda message: (message.timestamp()[1], message.partition(), message.offset()))
         return [(message.key(), message.headers() or [], message.value()) for message in messages]
+
+    def discard(self, topic):
+        """Deletes what the topic holds."""
+        admin = AdminClient(self.common)
+        everything = [TopicPartition(topic, number, OFFSET_END) for number in admin.list_topics(topic, timeout=15).topics[topic].partitions]
+        for deleted in admin.delete_records(everything).values():
+            deleted.result(15)
 
     def create(self, topic, partitions):
         """For tests of these clients alone: adapters create their topics."""

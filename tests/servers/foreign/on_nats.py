@@ -49,6 +49,11 @@ class Client:
         names = self.ask("STREAM.NAMES", {"subject": subject})["streams"]
         return names[0] if names else None
 
+    def discard(self, topic):
+        """Deletes what the topic holds."""
+        stream = self.stream_of(topic) or self.stream_of(f"{topic}.0")
+        self.ask(f"STREAM.PURGE.{stream}", {})
+
     def create(self, topic, partitions):
         """For tests of these clients alone: adapters create their streams."""
         name = topic.replace(".", "_")

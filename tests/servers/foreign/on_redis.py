@@ -25,13 +25,20 @@ class Client:
         self.redis.execute_command("XADD", topic, "*", *fields)
 
     def read(self, topic):
-        partitions = self.redis.scan_iter(match="{%s}:[0-9]*" % topic.replace("[", "\\[").replace("*", "\\*"), count=1000)
         entries = []
-        for stream in [topic.encode(), *partitions]:
-            if stream == topic.encode() or stream.rpartition(b":")[2].isdigit():
-                for raw, fields in self.redis.eval(RANGE, 1, stream):
-                    entries.append((tuple(int(part) for part in raw.split(b"-")), stream, fields))
+        for stream in self.streams(topic):
+            for raw, fields in self.redis.eval(RANGE, 1, stream):
+                entries.append((tuple(int(part) for part in raw.split(b"-")), stream, fields))
         return [self.message(fields) for _, _, fields in sorted(entries)]
+
+    def streams(self, topic):
+        partitions = self.redis.scan_iter(match="{%s}:[0-9]*" % topic.replace("[", "\\[").replace("*", "\\*"), count=1000)
+        return [topic.encode(), *(stream for stream in partitions if stream.rpartition(b":")[2].isdigit())]
+
+    def discard(self, topic):
+        """Deletes what the topic holds."""
+        for stream in self.streams(topic):
+            self.redis.xtrim(stream, maxlen=0, approximate=False)
 
     def message(self, fields):
         pairs = list(zip(fields[::2], fields[1::2]))

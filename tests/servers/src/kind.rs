@@ -1,6 +1,11 @@
 //! The kinds of servers.
 
 use std::fmt;
+use std::process::Command;
+
+use convoke_conformance::Stop;
+
+use crate::server::script;
 
 /// A kind of server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,6 +39,22 @@ impl Kind {
     #[must_use]
     pub fn variable(self) -> String {
         format!("CONVOKE_TEST_{}", self.name().to_uppercase())
+    }
+
+    /// Its name and version, as in `kafka 4.1.1`; or the variable that names one, whose version nobody knows.
+    ///
+    /// # Errors
+    /// It is not installed.
+    pub fn version(self) -> Result<String, Stop> {
+        if std::env::var_os(self.variable()).is_some() {
+            return Ok(format!("{self} of {}", self.variable()));
+        }
+        let said = Command::new(script()).args(["versions", self.name()]).output();
+        let said = said.map_err(|error| Stop::failed(format!("{} cannot be run: {error}", script().display())))?;
+        match said.status.success() {
+            true => Ok(String::from_utf8_lossy(&said.stdout).trim().to_owned()),
+            false => Err(Stop::failed(String::from_utf8_lossy(&said.stderr).trim().to_owned())),
+        }
     }
 }
 

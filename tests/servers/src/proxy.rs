@@ -85,8 +85,8 @@ impl Weather {
     }
 }
 
-/// The proxies of a program outlive the runtimes of its tests.
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+/// Proxies, and what else goes on behind the back of a test, outlive its runtime.
+pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(1).thread_name("proxies").enable_all().build().expect("a runtime for the proxies")
 });

@@ -1,14 +1,16 @@
 //! A server: its life is that of `tests/servers.sh hold`, which does what it is told and ends with us.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use convoke_conformance::Stop;
 use tokio::sync::OnceCell;
 
 use crate::held::Held;
+use crate::proxy::RUNTIME;
 use crate::{Client, Kind, Proxy};
 
 /// A server that runs on this machine, with data and ports of its own; or one that a variable names.
@@ -28,9 +30,14 @@ struct Inner {
     client: OnceCell<Client>,
 }
 
-/// The folder of this crate: the scripts are found from there.
+/// The folder of this crate.
 pub(crate) fn folder() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The script that does all of it, beside the folder.
+pub(crate) fn script() -> PathBuf {
+    folder().with_extension("sh")
 }
 
 impl Server {
@@ -47,7 +54,7 @@ impl Server {
             return Ok(Self::new(kind, url, None, Vec::new()));
         }
         let name = format!("{kind}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let held = Held::start(Command::new(folder().with_extension("sh")).args(["hold", &name]))?;
+        let held = Held::start(Command::new(script()).args(["hold", &name]))?;
         let said = held.say(None).await?;
         let mut words = said.split(' ');
         let url = words.next().unwrap_or_default().to_owned();
@@ -140,11 +147,31 @@ impl Server {
         self.command("thaw").await
     }
 
+    /// Lets it stand still for this long. Returns as soon as it does.
+    ///
+    /// # Errors
+    /// It is not ours.
+    ///
+    /// # Cancel safety
+    /// It goes on all the same.
+    pub async fn freeze_for(&self, down: Duration) -> Result<(), Stop> {
+        let server = self.clone();
+        let frozen = RUNTIME.spawn(async move {
+            server.freeze().await?;
+            RUNTIME.spawn(async move {
+                tokio::time::sleep(down).await;
+                server.thaw().await
+            });
+            Ok(())
+        });
+        frozen.await.map_err(|error| Stop::failed(error.to_string()))?
+    }
+
     /// A proxy before it, with a URL of its own through which all connections lead, those included to which the server refers
     /// its clients.
     ///
     /// # Errors
-    /// All places for proxies are taken, of which a server has twelve; or it is a Kafka that is not ours, which refers its clients
+    /// All places for proxies are taken, of which a server has twenty-four, and none becomes free; or it is a Kafka that is not ours, which refers its clients
     /// to itself.
     ///
     /// # Cancel safety
@@ -154,7 +181,14 @@ impl Server {
         let (before, rest) = url.split_once("://").ok_or_else(|| Stop::failed(format!("`{url}` is no URL")))?;
         let (user, rest) = rest.split_once('@').map_or(("", rest), |(user, rest)| (user, rest));
         let (host, path) = rest.split_once('/').map_or((rest, ""), |(host, path)| (host, path));
-        let place = places.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let begun = Instant::now();
+        let place = loop {
+            let place = places.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            if place.is_some() || held.is_none() || begun.elapsed() > Duration::from_secs(30) {
+                break place;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
         let (to, at) = match (held, place) {
             (Some(_), Some((to, at))) => (format!("127.0.0.1:{to}"), at),
             (Some(_), None) => return Err(Stop::failed(format!("all places for proxies before this {kind} are taken"))),

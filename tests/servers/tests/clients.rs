@@ -39,6 +39,10 @@ async fn what_it_writes_it_reads(kind: Kind) -> Result<(), Stop> {
         let tombstone = client.produce("round.trip", &Foreign::default()).await;
         assert!(matches!(tombstone, Err(Stop::Lacking(_))), "{tombstone:?}");
     }
+    match client.ask(&json!({ "do": "discard", "topic": "round.trip" })).await {
+        Ok(_) => assert_eq!(client.read("round.trip").await?, [], "what is discarded is gone"),
+        Err(why) => assert!(kind == Kind::RabbitMq && matches!(why, Stop::Lacking(_)), "{why}"),
+    }
     let nowhere = client.produce("nothing.here", &Foreign::of("lost")).await;
     assert_eq!(nowhere.is_ok(), kind == Kind::Redis, "what nobody keeps is not confirmed: {nowhere:?}");
     Ok(())

@@ -29,10 +29,15 @@ mod d23_visible;
 mod d24_gaps;
 
 macro_rules! cases {
-    ($($promise:literal $module:ident: $($name:ident)*;)*) => {
+    ($($promise:literal $module:ident: $($name:ident $(($alone:ident))?)*;)*) => {
         /// Every case.
         pub(crate) fn all() -> Vec<Case> {
-            vec![$($(Case { promise: $promise, name: stringify!($name), run: |lab| Box::pin($module::$name(lab)) },)*)*]
+            vec![$($(Case {
+                promise: $promise,
+                name: stringify!($name),
+                alone: false $(|| stringify!($alone) == "alone")?,
+                run: |lab| Box::pin($module::$name(lab)),
+            },)*)*]
         }
     };
 }
@@ -49,8 +54,8 @@ cases! {
     "D3" d03_connection:
         d03_after_a_cut_work_goes_on_by_itself_and_readiness_tells
         d03_a_publish_that_finds_no_broker_is_an_error_and_never_silently_gone
-        d03_a_restart_of_the_server_loses_nothing
-        d03_a_frozen_server_loses_nothing;
+        d03_a_restart_of_the_server_loses_nothing (alone)
+        d03_a_frozen_server_loses_nothing (alone);
     "D4" d04_publish:
         d04_ok_means_that_the_broker_has_it
         d04_each_message_of_a_batch_has_its_own_result
