@@ -8,11 +8,16 @@ const MEMORY: Option<OpenBroker> = Some(convoke_memory::open);
 #[cfg(not(feature = "memory"))]
 const MEMORY: Option<OpenBroker> = None;
 
+#[cfg(feature = "redis")]
+const REDIS: Option<OpenBroker> = Some(convoke_redis::open);
+#[cfg(not(feature = "redis"))]
+const REDIS: Option<OpenBroker> = None;
+
 static BROKERS: [BrokerFactory; 5] = [
     BrokerFactory::new(&["memory"], "memory", "memory://", MEMORY),
     BrokerFactory::planned(&["kafka"], "kafka://localhost:9092"),
     BrokerFactory::planned(&["nats"], "nats://localhost:4222"),
-    BrokerFactory::planned(&["redis", "rediss"], "redis://localhost:6379"),
+    BrokerFactory::new(&["redis", "rediss"], "redis", "redis://localhost:6379", REDIS),
     BrokerFactory::planned(&["amqp", "amqps"], "amqp://localhost:5672"),
 ];
 

@@ -42,6 +42,8 @@
 //! | `protobuf` | no | the Protocol Buffers codec, for types of `prost`; without `protoc` |
 //! | `macros` | yes | `#[event]`, `#[handler]`, `#[convoke::test]` |
 //! | `memory` | yes | the embedded broker, `memory://` |
+//! | `redis` | no | Redis Streams, `redis://` |
+//! | `redis-tls` | no | the same with TLS, `rediss://` |
 //! | `config` | no | configuration files: `App::config_file`, `CONVOKE_CONFIG` |
 //! | `schema` | no | the schemas of payloads in `App::describe` and in lock files, for types that derive `schemars::JsonSchema` |
 //! | `testkit` | yes | `TestApp` and virtual time |
@@ -74,6 +76,9 @@ pub use convoke_macros::{event, handler, handlers};
 #[cfg(feature = "memory")]
 #[doc(inline)]
 pub use convoke_memory as memory;
+#[cfg(feature = "redis")]
+#[doc(no_inline)]
+pub use convoke_redis as redis;
 #[doc(inline)]
 pub use convoke_runtime::dead;
 #[cfg(feature = "testkit")]

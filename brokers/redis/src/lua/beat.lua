@@ -1,0 +1,18 @@
+-- I am alive, and so is what I own. KEYS: members, news, lease of each partition. ARGV: me, ttl, my token of each partition.
+local time = now()
+local ttl = tonumber(ARGV[2])
+local new = redis.call('ZADD', KEYS[1], time + ttl, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', time)
+redis.call('PEXPIRE', KEYS[1], ttl * 4)
+if new == 1 then
+  redis.call('XADD', KEYS[2], 'MAXLEN', 1, '*', 'joined', ARGV[1])
+end
+local holders = {}
+for i = 3, #KEYS do
+  local holder = redis.call('GET', KEYS[i])
+  if holder and holder == ARGV[i] then
+    redis.call('PEXPIRE', KEYS[i], ttl)
+  end
+  holders[#holders + 1] = holder or ''
+end
+return { redis.call('ZRANGE', KEYS[1], 0, -1), holders }

@@ -1,0 +1,167 @@
+//! What a URL says of a connection.
+
+use std::fmt;
+use std::time::Duration;
+
+use convoke_broker_common::{Secret, UrlOptions};
+use convoke_core::broker::BrokerUrl;
+use convoke_core::{Error, ErrorKind};
+
+/// How to reach Redis, and how its streams are used: the words are the options of the URL.
+///
+/// `redis://[user:password@]host[:port][,host…][/database][?option=value&…]`; `rediss://` with TLS (feature `tls`). Of several
+/// servers the first is used that answers and is no replica.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// The servers, each `host:port`.
+    pub servers: Vec<String>,
+    /// The number of the database. Default 0.
+    pub database: i64,
+    /// `partitions`: how many partitions a topic is made with for which nobody says a number. Default 8. What a topic was made with
+    /// is kept on the server, and stays.
+    pub partitions: u32,
+    /// `lease`: after how long without a sign of life a member's partitions go to others. Default 10 s.
+    pub lease: Duration,
+    /// `revoke`: how long an owner has to finish with a partition that another member is to have. Default 30 s.
+    pub revoke: Duration,
+    /// `timeout`: how long the server may take to answer. Default 5 s, and half of `lease` at most.
+    pub timeout: Duration,
+    /// `keep`: how long messages are kept that every group has settled, for groups that come later; `keep=forever` discards
+    /// nothing. Default 1 h. What a group has not read, or not settled, is never discarded.
+    pub keep: Option<Duration>,
+    /// `max_message`: the largest message in bytes. Default 1,048,576.
+    pub max_message: usize,
+    user: Option<(String, Option<Secret>)>,
+    tls: Option<Tls>,
+}
+
+/// TLS, and the files with certificates in PEM.
+#[derive(Debug, Clone, Default)]
+#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "refused before it is read"))]
+pub(crate) struct Tls {
+    pub(crate) roots: Option<String>,
+    pub(crate) certificate: Option<String>,
+    pub(crate) key: Option<String>,
+}
+
+impl Options {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidUrl`], with everything that is wrong with it; [`ErrorKind::Unsupported`] for TLS without the feature.
+    pub fn from_url(url: &BrokerUrl) -> Result<Self, Error> {
+        let mut said = UrlOptions::new("Redis", url);
+        let servers = said.servers(6379);
+        let user = said.user();
+        let database = match url.path() {
+            "" => Ok(0),
+            path => path.parse(),
+        };
+        let database = database.unwrap_or_else(|_| {
+            said.problem("the path of the URL is the number of a database, as in `redis://localhost:6379/0`");
+            0
+        });
+        let lease = said.duration("lease").unwrap_or(Duration::from_secs(10));
+        let timeout = said.duration("timeout").unwrap_or(Duration::from_secs(5)).min(lease / 2);
+        let keep = match said.text("keep").as_deref() {
+            Some("forever") => None,
+            Some(_) => said.duration("keep"),
+            None => Some(Duration::from_secs(3600)),
+        };
+        let options = Self {
+            servers,
+            database,
+            partitions: said.number("partitions").unwrap_or(8),
+            lease,
+            revoke: said.duration("revoke").unwrap_or(Duration::from_secs(30)),
+            timeout,
+            keep,
+            max_message: said.number("max_message").unwrap_or(1 << 20),
+            user,
+            tls: (url.scheme() == "rediss").then(|| Tls {
+                roots: said.text("ca"),
+                certificate: said.text("cert"),
+                key: said.text("cert_key"),
+            }),
+        };
+        if options.partitions == 0 || options.partitions > MAX_PARTITIONS {
+            said.problem(format!("`partitions` is between 1 and {MAX_PARTITIONS}"));
+        }
+        if options.lease < Duration::from_secs(1) {
+            said.problem("`lease` is at least 1s: it is renewed four times in that time");
+        }
+        if options.max_message == 0 || options.max_message > MAX_MESSAGE {
+            said.problem(format!("`max_message` is between 1 and {MAX_MESSAGE}"));
+        }
+        if options.tls.as_ref().is_some_and(|tls| tls.certificate.is_some() != tls.key.is_some()) {
+            said.problem("a client's certificate is named with its key: `cert=…&cert_key=…`");
+        }
+        said.finish()?;
+        if options.tls.is_some() && !cfg!(feature = "tls") {
+            let text = "`rediss://` needs the cargo feature `redis-tls` of convoke (`tls` of convoke-redis); turn it on";
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
+        Ok(options)
+    }
+
+    pub(crate) fn user(&self) -> Option<(&str, Option<&str>)> {
+        self.user.as_ref().map(|(user, password)| (user.as_str(), password.as_ref().map(Secret::reveal)))
+    }
+
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+}
+
+/// More partitions than this are a mistake: each is a stream, and a lease for every group.
+pub(crate) const MAX_PARTITIONS: u32 = 1024;
+/// Redis takes no larger value by default (`proto-max-bulk-len`), and the rest of a message wants room too.
+const MAX_MESSAGE: usize = 500 << 20;
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("servers", &self.servers)
+            .field("database", &self.database)
+            .field("partitions", &self.partitions)
+            .field("lease", &self.lease)
+            .field("keep", &self.keep)
+            .field("tls", &self.tls.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(url: &str) -> Result<Options, Error> {
+        Options::from_url(&BrokerUrl::parse(url).unwrap())
+    }
+
+    #[test]
+    fn what_the_url_says_is_read() {
+        let options = read("redis://ada:hush@a,b:7/3?partitions=2&lease=4s&keep=forever&max_message=64").unwrap();
+        assert_eq!((&*options.servers, options.database), (&["a:6379".to_owned(), "b:7".to_owned()][..], 3));
+        assert_eq!((options.partitions, options.lease, options.keep), (2, Duration::from_secs(4), None));
+        assert_eq!((options.timeout, options.max_message), (Duration::from_secs(2), 64));
+        assert_eq!(options.user(), Some(("ada", Some("hush"))));
+        assert!(!format!("{options:?}").contains("hush"));
+        let options = read("redis://localhost").unwrap();
+        assert_eq!((options.partitions, options.keep), (8, Some(Duration::from_secs(3600))));
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_a_url_is_told_at_once() {
+        let error = read("redis://?partitions=0&lease=1ms&max_message=0&leese=1s").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidUrl);
+        for says in ["names no server", "`partitions`", "`lease` is at least", "`max_message`", "`leese`"] {
+            assert!(error.to_string().contains(says), "{says}: {error}");
+        }
+        assert!(read("redis://a/orders").unwrap_err().to_string().contains("number of a database"));
+        if !cfg!(feature = "tls") {
+            assert_eq!(read("rediss://a").unwrap_err().kind(), ErrorKind::Unsupported);
+        }
+    }
+}
