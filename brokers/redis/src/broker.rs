@@ -179,7 +179,10 @@ impl Broker for RedisBroker {
 
 impl fmt::Debug for RedisBroker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisBroker").field("options", &self.link().options).field("health", &self.health()).finish_non_exhaustive()
+        f.debug_struct("RedisBroker")
+            .field("options", &self.link().options)
+            .field("health", &self.health())
+            .finish_non_exhaustive()
     }
 }
 

@@ -88,7 +88,14 @@ mod tests {
     fn a_message_comes_back_as_it_was() {
         let every_byte: Vec<u8> = (0..=255).collect();
         let mut headers = Headers::new();
-        for (name, value) in [("ce-id", "7"), ("data", "not the payload"), ("x", "1"), ("convoke-field-x", "y"), ("convoke-tombstone", "z"), ("x", "2")] {
+        for (name, value) in [
+            ("ce-id", "7"),
+            ("data", "not the payload"),
+            ("x", "1"),
+            ("convoke-field-x", "y"),
+            ("convoke-tombstone", "z"),
+            ("x", "2"),
+        ] {
             headers.append(name, value);
         }
         let plain = Message::builder("t").headers(headers).build();
@@ -109,6 +116,9 @@ mod tests {
         let fields = ["ce_partitionkey", "ada", "ce_type", "t.v1", "tenant", "acme", "data", "{}"];
         let entry = Value::Array(fields.iter().map(|field| Value::BulkString(field.as_bytes().to_vec())).collect());
         let message = read(&"t".into(), entry);
-        assert_eq!(message, Message::builder("t").key("ada").header("ce-type", "t.v1").header("tenant", "acme").payload("{}").build());
+        assert_eq!(
+            message,
+            Message::builder("t").key("ada").header("ce-type", "t.v1").header("tenant", "acme").payload("{}").build()
+        );
     }
 }

@@ -41,7 +41,9 @@ pub(crate) fn refused(what: &str, error: &RedisError) -> Error {
         (Kind::Server(ServerErrorKind::NoPerm), _) | (_, "NOPERM") => {
             (ErrorKind::Unauthorized, "the user may not do this; the book's page on Redis lists the commands that are needed")
         }
-        (_, "WRONGTYPE") => (ErrorKind::Configuration, "a key of this name is no stream; choose another topic, or another database"),
+        (_, "WRONGTYPE") => {
+            (ErrorKind::Configuration, "a key of this name is no stream; choose another topic, or another database")
+        }
         (_, "OOM") => (ErrorKind::Rejected, "Redis is out of memory (`maxmemory`); give it more, or shorten `keep`"),
         (_, "MISCONF") => (ErrorKind::Rejected, "Redis cannot write to its disk; look at its log"),
         _ => (ErrorKind::Rejected, "Redis refuses it"),
@@ -49,15 +51,16 @@ pub(crate) fn refused(what: &str, error: &RedisError) -> Error {
     Error::new(kind, format!("{what}: {advice}")).with_source(error.clone())
 }
 
+/// Whether another server, or the same one later, may say otherwise.
+pub(crate) fn passes(error: &RedisError) -> bool {
+    let Kind::Server(kind) = error.kind() else { return false };
+    use ServerErrorKind::{BusyLoading, MasterDown, NoScript, ReadOnly};
+    matches!(kind, BusyLoading | MasterDown | NoScript | ReadOnly)
+}
+
 /// Whether the connection has to be made anew after this.
 pub(crate) fn breaks(error: &RedisError) -> bool {
-    let server = matches!(
-        error.kind(),
-        Kind::Server(
-            ServerErrorKind::BusyLoading | ServerErrorKind::NoScript | ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown
-        )
-    );
-    error.is_io_error() || server || error.is_unrecoverable_error()
+    error.is_io_error() || passes(error) || error.is_unrecoverable_error()
 }
 
 /// Whether the server said this instead of doing anything.

@@ -130,10 +130,8 @@ impl Press {
         let message = &outgoing.message;
         let max = self.link.options.max_message;
         if message.size() > max {
-            let text = format!(
-                "the message has {} bytes and `max_message` is {max}; raise it in the URL, or send less",
-                message.size()
-            );
+            let text =
+                format!("the message has {} bytes and `max_message` is {max}; raise it in the URL, or send less", message.size());
             return Err(rejected(Error::new(ErrorKind::TooLarge, text)));
         }
         if outgoing.expires_at.is_some() || outgoing.reply_to.is_some() {

@@ -191,7 +191,12 @@ pub(crate) async fn lag(link: &Link, group: &str, topics: &[Topic]) -> Result<La
 }
 
 /// Makes a group of topics that exist, where it is not there yet.
-pub(crate) async fn join<'a>(link: &Link, group: &str, topics: impl Iterator<Item = &'a Topic>, start: Start) -> Result<(), Error> {
+pub(crate) async fn join<'a>(
+    link: &Link,
+    group: &str,
+    topics: impl Iterator<Item = &'a Topic>,
+    start: Start,
+) -> Result<(), Error> {
     let mut spec = GroupSpec::new(group, topics.cloned().collect());
     spec.start = start;
     let mut topology = Topology::default();

@@ -63,7 +63,7 @@ impl Harness for Redis {
     }
 
     async fn cut(&self, down: Duration) -> Result<(), Stop> {
-        self.proxy().await?.cut(down);
+        self.proxy().await?.cut(down).await;
         Ok(())
     }
 

@@ -34,7 +34,10 @@ impl Server {
             tracing::warn!("Redis stores nothing on disk: a restart loses every message; turn `appendonly` on");
         }
         if eviction.starts_with("allkeys") {
-            tracing::warn!(eviction, "Redis evicts keys when its memory is full, streams included: set `maxmemory-policy noeviction`");
+            tracing::warn!(
+                eviction,
+                "Redis evicts keys when its memory is full, streams included: set `maxmemory-policy noeviction`"
+            );
         }
     }
 }
@@ -88,7 +91,8 @@ fn client(options: &Options, server: &str) -> Result<Client, Error> {
         Some(_) => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
     };
     let tcp = redis::io::tcp::TcpSettings::default().set_nodelay(true);
-    let info: ConnectionInfo = address.into_connection_info().map_err(invalid)?.set_redis_settings(settings).set_tcp_settings(tcp);
+    let info: ConnectionInfo =
+        address.into_connection_info().map_err(invalid)?.set_redis_settings(settings).set_tcp_settings(tcp);
     #[cfg(feature = "tls")]
     if let Some(tls) = options.tls() {
         return Client::build_with_tls(info, certificates(tls)?).map_err(invalid);
@@ -122,14 +126,15 @@ async fn connect_to(
         .set_response_timeout(Some(response))
         .set_pipeline_buffer_size(1024);
     let unreachable = |error: redis::RedisError| {
-        if failure::is_said(&error) && !failure::breaks(&error) {
+        if failure::is_said(&error) && !failure::passes(&error) {
             return failure::refused(&format!("Redis at {server} cannot be used"), &error);
         }
         let what = if error.is_connection_refusal() { "nothing listens at" } else { "no connection to Redis at" };
         Error::new(ErrorKind::Connection, format!("{what} {server}; is Redis running there?")).with_source(error)
     };
     let asked = async {
-        let mut connection = client(options, server)?.get_multiplexed_async_connection_with_config(&config).await.map_err(unreachable)?;
+        let mut connection =
+            client(options, server)?.get_multiplexed_async_connection_with_config(&config).await.map_err(unreachable)?;
         let mut hello = redis::pipe();
         hello.cmd("INFO").arg("server");
         hello.cmd("INFO").arg("replication");
@@ -143,7 +148,8 @@ async fn connect_to(
         for load in script::load() {
             hello.add_command(load);
         }
-        let answers: Vec<redis::RedisResult<Value>> = hello.ignore_errors().query_async(&mut connection).await.map_err(unreachable)?;
+        let answers: Vec<redis::RedisResult<Value>> =
+            hello.ignore_errors().query_async(&mut connection).await.map_err(unreachable)?;
         let (informed, loaded) = answers.split_at(informs);
         if let Some(Err(error)) = loaded.iter().find(|answer| answer.is_err()) {
             return Err(unreachable(error.clone()));

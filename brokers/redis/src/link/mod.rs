@@ -74,7 +74,6 @@ impl Link {
         hello::connect_for_waiting(&self.options, &self.app, response).await
     }
 
-
     /// Tells of every change.
     pub(crate) fn watch(&self) -> watch::Receiver<State> {
         self.state.subscribe()

@@ -23,14 +23,15 @@ for p = 0, partitions - 1 do
     if not group_of(stream, ARGV[i]) then
       groups[ARGV[i]] = true
       if ARGV[2] == 'create' then
-        local start = ARGV[i + 1]
+        -- How many came before is said too, so that what is discarded before it is read can be told.
+        local info, start = named(redis.call('XINFO', 'STREAM', stream)), ARGV[i + 1]
         if start == 'earliest' then
-          -- Behind what is gone, so that what goes before it is read can be told from that.
-          local info = named(redis.call('XINFO', 'STREAM', stream))
-          local gone, first = info['max-deleted-entry-id'] or '0-0', info['first-entry']
-          start = (not first or before(gone, first[1])) and gone or '0-0'
+          redis.call('XGROUP', 'CREATE', stream, ARGV[i], '0-0', 'ENTRIESREAD', info['entries-added'] - info.length)
+        elseif start == '$' then
+          redis.call('XGROUP', 'CREATE', stream, ARGV[i], '$', 'ENTRIESREAD', info['entries-added'])
+        else
+          redis.call('XGROUP', 'CREATE', stream, ARGV[i], start)
         end
-        redis.call('XGROUP', 'CREATE', stream, ARGV[i], start)
       end
     end
   end

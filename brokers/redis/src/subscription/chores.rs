@@ -65,7 +65,8 @@ impl Chores {
     pub(super) fn next(&self) -> Instant {
         let now = Instant::now();
         let never = now + Duration::from_secs(3600);
-        let of = |topic: &TopicChores| if topic.foreign_ready || topic.later_ready { now } else { topic.promote_at.unwrap_or(never) };
+        let of =
+            |topic: &TopicChores| if topic.foreign_ready || topic.later_ready { now } else { topic.promote_at.unwrap_or(never) };
         let first = self.topics.iter().map(of).min().unwrap_or(never);
         first.min(self.trim_at.unwrap_or(never))
     }

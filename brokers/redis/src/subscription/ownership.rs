@@ -232,7 +232,8 @@ impl Member {
         if leaving.is_empty() {
             return Ok(());
         }
-        self.release(|part| leaving.contains_key(&part.number) && part.own.as_ref().is_some_and(|own| own.revoking.is_some())).await?;
+        self.release(|part| leaving.contains_key(&part.number) && part.own.as_ref().is_some_and(|own| own.revoking.is_some()))
+            .await?;
         self.beat_soon();
         Ok(())
     }

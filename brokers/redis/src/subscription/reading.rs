@@ -117,7 +117,7 @@ impl Member {
             What::New => {
                 let mut answer = list(answer);
                 let entries = list(answer.next().unwrap_or_default());
-                taken.add_gap(own, &entries, Id::parse(&bytes(answer.next().unwrap_or_default())));
+                taken.add_gap(own, &entries, unsigned(answer.next().unwrap_or_default()) == 1);
                 taken.add_read(own, &with, entries, ask.count);
             }
             kind => {
@@ -197,15 +197,10 @@ impl Taken {
         self.messages.push(incoming);
     }
 
-    /// What was before the first entry, and is discarded up to `gone`, was never read.
-    fn add_gap(&mut self, own: &Own, entries: &std::vec::IntoIter<Value>, gone: Option<Id>) {
+    /// Something was discarded before the first entry, and never read.
+    fn add_gap(&mut self, own: &Own, entries: &std::vec::IntoIter<Value>, gap: bool) {
         let first = entries.as_slice().first().and_then(id_of);
-        if let (Some(gone), Some(first)) = (gone, first)
-            && gone > own.last
-            && gone < first
-        {
-            self.gaps.push((behind(own.last), first.position()));
-        }
+        self.gaps.extend(first.filter(|_| gap).map(|first| (behind(own.last), first.position())));
     }
 
     fn add_read(&mut self, own: &mut Own, with: &With<'_>, entries: std::vec::IntoIter<Value>, asked: u32) {
