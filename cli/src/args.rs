@@ -4,9 +4,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{dead, lock};
 
-/// Looks after applications that are made with convoke.
+/// Looks after applications that are made with convoke: what they have given up on, and what others depend on.
 #[derive(Debug, Parser)]
-#[command(name = "convoke", version, after_help = EXIT_CODES, term_width = 100, subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(name = "convoke", version, after_help = EXAMPLES, term_width = 100, subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -17,7 +17,7 @@ pub(crate) struct Cli {
 /// What every command takes.
 #[derive(Debug, Args)]
 pub(crate) struct Common {
-    /// The broker, as the application names it: `kafka://localhost:9092`
+    /// The broker, as the application has it: `kafka://localhost:9092`. `lock` needs none
     #[arg(long, global = true, env = "CONVOKE_BROKER", hide_env_values = true, value_name = "URL")]
     pub(crate) url: Option<String>,
     /// Writes JSON, one value a line, in place of text for people
@@ -28,12 +28,21 @@ pub(crate) struct Common {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Looks at dead letters, sends them back to the group that gave up on them, or throws them away
-    #[command(subcommand, arg_required_else_help = true, disable_help_subcommand = true)]
+    #[command(subcommand, arg_required_else_help = true, disable_help_subcommand = true, after_help = dead::EXAMPLES)]
     Dead(dead::Command),
     Lock(lock::Lock),
 }
 
-const EXIT_CODES: &str = "\
+const EXAMPLES: &str = "\
+Examples:
+  export CONVOKE_BROKER=kafka://localhost:9092
+  convoke dead list
+      what waits, and where
+  convoke dead redrive orders.paid.warehouse.dead --dry-run
+      what would go back to the group `warehouse`
+  convoke lock --check
+      whether a change breaks somebody who reads or writes the same events
+
 Exit codes:
   0  done, or there was nothing to do
   1  done in part: messages were refused or failed, or somebody else works on the same topic

@@ -34,10 +34,10 @@ pub(crate) struct Choice {
     /// Given up longer ago than this: 90s, 30m, 2h, 7d
     #[arg(long, value_name = "AGE", value_parser = age)]
     older_than: Option<Duration>,
-    /// Given up since this time ago
+    /// Given up no longer ago than this: 90s, 30m, 2h, 7d
     #[arg(long, value_name = "AGE", value_parser = age)]
     newer_than: Option<Duration>,
-    /// With this header; may be given several times
+    /// With this header: `tenant=blue`; may be given several times
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
     headers: Vec<(String, String)>,
     /// With this id

@@ -12,6 +12,19 @@ use convoke::Error;
 use crate::args::Common;
 use crate::{Exit, World};
 
+pub(crate) const EXAMPLES: &str = "\
+One after the other:
+  convoke dead list
+      the topics that hold letters
+  convoke dead list orders.paid.warehouse.dead
+      the letters of one of them: when each was given up, by which handler, and why
+  convoke dead show orders.paid.warehouse.dead 0197c1d2-8f3b-7c52-a5a1-6f2d0c9a7e11
+      one of them, with its headers and payload
+  convoke dead redrive orders.paid.warehouse.dead --max 10
+      once the cause is mended, some of them; then, without --max, the rest
+
+The application need not run, and this program has nothing of it. What exit codes mean: `convoke --help`.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Lists dead letters, or the topics that hold any

@@ -63,10 +63,10 @@ struct Work {
     /// Says what would be done, and changes nothing
     #[arg(long)]
     dry_run: bool,
-    /// So many at most
+    /// Stops after so many; without it, takes all
     #[arg(long, value_name = "COUNT")]
     max: Option<u64>,
-    /// Does not ask whether you mean it
+    /// Does not ask whether you mean it: for scripts
     #[arg(long, short)]
     yes: bool,
 }
