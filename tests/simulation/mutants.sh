@@ -17,10 +17,10 @@ if [[ "$("$tool" mutants --version 2>/dev/null)" != "cargo-mutants $version" ]];
     cargo install cargo-mutants --version "$version" --locked --debug --root target/tools --target-dir target/tools/build
 fi
 
-# A mutant is compiled once and run for a second or two: it is not worth to optimize it.
-unoptimized=()
+# A mutant is compiled once and run for a second or two: it is not worth to optimize it. What they all depend on is compiled once.
+options=("--cargo-arg=--target-dir=$PWD/target/mutants/build")
 for crate in convoke-engine convoke-simulation; do
-    unoptimized+=("--cargo-arg=--config=profile.dev.package.$crate.opt-level=0")
+    options+=("--cargo-arg=--config=profile.dev.package.$crate.opt-level=0")
 done
 # Some mutants would go on until the memory is full.
 ulimit -v $((8 * 1024 * 1024))
@@ -28,14 +28,15 @@ export CONVOKE_TRACES="${CONVOKE_TRACES:-500}"
 mkdir -p target/mutants
 run=(nice -n "${NICE:-19}")
 # What fails without a mutant would catch them all.
-"${run[@]}" cargo test --quiet --package convoke-engine --package convoke-simulation --test '*' "${unoptimized[@]#--cargo-arg=}"
+"${run[@]}" cargo test --quiet --package convoke-engine --package convoke-simulation --test '*' "${options[@]#--cargo-arg=}"
 
 # The tests of these packages against the mutants that the options name. Of the answers, 2 says that some survive, 3 that some have no
 # end, which is as good as caught; whatever else is an error of another kind.
 against() {
-    local code=0
-    "${run[@]}" "$tool" mutants --package convoke-engine --test-package "$1" --cargo-test-arg=--test='*' "${unoptimized[@]}" \
-        --baseline skip --jobs 1 --timeout 60 --build-timeout 600 --no-shuffle --colors never --output target/mutants "${@:2}" || code=$?
+    local code=0 limit=20
+    [[ $1 == convoke-engine ]] || limit=60
+    "${run[@]}" "$tool" mutants --package convoke-engine --test-package "$1" --cargo-test-arg=--test='*' "${options[@]}" \
+        --baseline skip --jobs 1 --timeout "$limit" --build-timeout 600 --no-shuffle --colors never --output target/mutants "${@:2}" || code=$?
     [[ $code == 0 || $code == 2 || $code == 3 ]] || exit "$code"
 }
 against convoke-engine "$@"
