@@ -112,6 +112,18 @@ fn a_batch_is_not_filled_by_what_becomes_due_while_it_waits() {
 }
 
 #[test]
+fn a_probe_that_succeeds_restores_a_route_of_batches() {
+    let mut bench = Bench::assigned(batches(2, 0));
+    let (s, _) = bench.deliver(&[on(1, 1), on(2, 2)]);
+    bench.finish_all(s[0], &[Verdict::Unavailable; 2], false);
+    let probe = bench.tick_to(100);
+    let [Out::StartBatch { slot, .. }] = probe[..] else { panic!("{probe:?}") };
+    assert_eq!(bench.engine.batch(slot).len(), 1);
+    let out = bench.finish_all(slot, &[Verdict::Ack], false);
+    assert!(out.contains(&Out::Note(Note::Restored { route: ROUTE })), "{out:?}");
+}
+
+#[test]
 fn what_follows_a_failed_one_of_its_lane_is_repeated_with_it() {
     let mut bench = Bench::assigned(batches(4, 0));
     let (s, _) = bench.deliver(&[on(1, 1), on(2, 1), on(3, 1), on(4, 2)]);
