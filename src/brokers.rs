@@ -13,9 +13,14 @@ const REDIS: Option<OpenBroker> = Some(convoke_redis::open);
 #[cfg(not(feature = "redis"))]
 const REDIS: Option<OpenBroker> = None;
 
+#[cfg(feature = "kafka")]
+const KAFKA: Option<OpenBroker> = Some(convoke_kafka::open);
+#[cfg(not(feature = "kafka"))]
+const KAFKA: Option<OpenBroker> = None;
+
 static BROKERS: [BrokerFactory; 5] = [
     BrokerFactory::new(&["memory"], "memory", "memory://", MEMORY),
-    BrokerFactory::planned(&["kafka"], "kafka://localhost:9092"),
+    BrokerFactory::new(&["kafka"], "kafka", "kafka://localhost:9092", KAFKA),
     BrokerFactory::planned(&["nats"], "nats://localhost:4222"),
     BrokerFactory::new(&["redis", "rediss"], "redis", "redis://localhost:6379", REDIS),
     BrokerFactory::planned(&["amqp", "amqps"], "amqp://localhost:5672"),

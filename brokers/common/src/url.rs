@@ -17,6 +17,7 @@ pub struct UrlOptions<'u> {
     broker: &'static str,
     url: &'u BrokerUrl,
     known: Vec<&'static str>,
+    prefixes: Vec<&'static str>,
     problems: Vec<String>,
 }
 
@@ -24,7 +25,7 @@ impl<'u> UrlOptions<'u> {
     /// Reads `url` for the adapter of `broker`.
     #[must_use]
     pub const fn new(broker: &'static str, url: &'u BrokerUrl) -> Self {
-        Self { broker, url, known: Vec::new(), problems: Vec::new() }
+        Self { broker, url, known: Vec::new(), prefixes: Vec::new(), problems: Vec::new() }
     }
 
     fn value(&mut self, name: &'static str) -> Option<String> {
@@ -45,6 +46,20 @@ impl<'u> UrlOptions<'u> {
     /// An option that is any text.
     pub fn text(&mut self, name: &'static str) -> Option<String> {
         self.value(name)
+    }
+
+    /// Every option whose name begins so, without that: settings of the client's own.
+    pub fn behind(&mut self, prefix: &'static str) -> Vec<(String, String)> {
+        self.prefixes.push(prefix);
+        let mut found = Vec::new();
+        for (name, value) in self.url.options() {
+            let Some(rest) = name.strip_prefix(prefix) else { continue };
+            match decode(value) {
+                Some(value) => found.push((rest.to_owned(), value)),
+                None => self.problems.push(format!("the value of `{name}` is not percent-encoded text: write `%` as `%25`")),
+            }
+        }
+        found
     }
 
     /// An option that is not to be shown.
@@ -138,8 +153,10 @@ impl<'u> UrlOptions<'u> {
     /// [`ErrorKind::InvalidUrl`], with everything that is wrong with the URL, options included that nobody asked for.
     pub fn finish(mut self) -> Result<(), Error> {
         self.known.sort_unstable();
-        let known = self.known.join(", ");
-        for (name, _) in self.url.options().filter(|(name, _)| !self.known.contains(name)) {
+        let behind = self.prefixes.iter().map(|prefix| format!("{prefix}…"));
+        let known = self.known.iter().map(|name| (*name).to_owned()).chain(behind).collect::<Vec<_>>().join(", ");
+        let is_known = |name: &str| self.known.contains(&name) || self.prefixes.iter().any(|prefix| name.starts_with(prefix));
+        for (name, _) in self.url.options().filter(|(name, _)| !is_known(name)) {
             self.problems.push(format!("{} has no option `{name}`: it has {known}", self.broker));
         }
         if self.problems.is_empty() {
@@ -177,6 +194,15 @@ mod tests {
         assert_eq!(options.secret("token").unwrap().reveal(), "x%y");
         assert_eq!(options.text("absent"), None);
         options.finish().unwrap();
+    }
+
+    #[test]
+    fn settings_of_the_clients_own_stand_behind_a_prefix() {
+        let url = BrokerUrl::parse("kafka://a?kafka.x.y=1&kafka.z=%20&n=2").unwrap();
+        let mut options = UrlOptions::new("Kafka", &url);
+        let two = [("x.y".to_owned(), "1".to_owned()), ("z".to_owned(), " ".to_owned())];
+        assert_eq!(options.behind("kafka."), two);
+        assert!(options.finish().unwrap_err().to_string().contains("no option `n`: it has kafka.…"));
     }
 
     #[test]

@@ -137,7 +137,7 @@ fn lacking(guise: Option<Guise>) -> Vec<&'static str> {
     const BYTES: &str = "d16_bytes_in_flight_are_bounded_too";
     let more: &[&str] = match guise {
         None => &[FIXED, POSITIONS],
-        Some(Guise::Kafka | Guise::KafkaEager) => &[FIXED, BYTES],
+        Some(Guise::Kafka | Guise::KafkaEager) => &[FIXED],
         Some(Guise::Nats | Guise::Redis) => &[FIXED, POSITIONS, BYTES],
         Some(Guise::RabbitMq) => &[
             POSITIONS,

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::act::{Act, Acts};
 use crate::home::Home;
 use crate::lab::Lab;
-use crate::note::{Note, declared};
+use crate::note::{Note, declared, notes};
 use crate::stop::{CaseResult, Stop, check, check_eq};
 use crate::story::Story;
 use crate::tap::Tap;
@@ -126,6 +126,26 @@ impl Process {
     pub(crate) async fn publish_in_turn(&self, topic: &'static str, notes: &[Note]) -> CaseResult {
         for note in notes {
             self.handle.publisher().publish(note).topic(topic).await?;
+        }
+        Ok(())
+    }
+
+    /// Publishes more notes, of so many keys, until something holds: how long members take to share the work is the broker's matter.
+    pub(crate) async fn feed(
+        &self,
+        topic: &'static str,
+        keys: u64,
+        sent: &mut u64,
+        what: &str,
+        holds: impl Fn() -> bool,
+    ) -> CaseResult {
+        let begun = Instant::now();
+        while !holds() {
+            check!(begun.elapsed() < self.lab.patience(), "waited for in vain: {what}");
+            let all = notes(*sent + 20, keys);
+            self.publish(topic, &all[all.len() - 20..]).await?;
+            *sent += 20;
+            self.lab.wait(self.lab.ms(100)).await;
         }
         Ok(())
     }

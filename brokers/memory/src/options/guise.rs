@@ -22,13 +22,14 @@ use super::{Leases, MAX_DELAY, Options, Positions, Rebalance, Unrouted};
 /// | `marks` (durable, of deaths) | in the commit | yes | yes | no |
 /// | `progress` (text of a commit) | 4096 | – | – | – |
 /// | `leases` | none | extendable, 30 s | extendable, 30 s | fixed, 30 min |
-/// | `credit` | messages | messages | messages | messages |
+/// | `credit` | messages and bytes | messages | messages | messages |
 /// | `ordering` | partition | partition | partition | single active consumer |
 /// | `rebalance` | cooperative, or [eager](Self::KafkaEager) | cooperative | cooperative | cooperative |
 /// | `positions` | offsets | offsets | entry ids | delivery tags |
 /// | `headers` | binary | text | binary | binary |
 /// | `unrouted` | kept | kept | kept | dropped, or returned |
 /// | `starts` (elsewhere than at the earliest) | yes | yes | yes | no |
+/// | `patterns` (topics by a pattern) | no | yes | yes | yes |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Guise {
@@ -68,6 +69,8 @@ impl Guise {
                 settle: SettleBy::Watermark,
                 delay: Delay::Republish,
                 leases: Leases::None,
+                credit: Credit::MessagesAndBytes,
+                patterns: false,
                 rebalance: if self == Self::KafkaEager { Rebalance::Eager } else { Rebalance::Cooperative },
                 ..options
             },

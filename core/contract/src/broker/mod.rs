@@ -62,6 +62,9 @@ pub trait Broker: Send + Sync + 'static {
     ///
     /// # Errors
     /// If something is missing or different that the mode does not allow to create or change.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, any part of it may be done; it can be called again.
     async fn ensure(&self, topology: &Topology, mode: EnsureMode) -> Result<EnsureReport, Error>;
 
     /// Publishes messages, each to its own topic. The answers are as many as the messages, in the same order.
@@ -70,7 +73,8 @@ pub trait Broker: Send + Sync + 'static {
     ///
     /// # Delivery
     /// [`PublishOutcome::Confirmed`] is said of what the broker has taken, and of nothing else. After a timeout or a lost
-    /// connection the answer is [`PublishOutcome::Unknown`], never a guess.
+    /// connection the answer is [`PublishOutcome::Unknown`], never a guess. An adapter may take its time, a client's own repetitions
+    /// included; the runtime waits as long as the application has patience, and then drops the future.
     ///
     /// # Cancel safety
     /// If the future is dropped, any number of the messages may have been published.
@@ -80,6 +84,9 @@ pub trait Broker: Send + Sync + 'static {
     ///
     /// # Errors
     /// If the group or a topic does not exist, or if the spec asks for what the broker cannot do.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, nothing is read; a member that had joined leaves.
     async fn subscribe(&self, spec: SubscribeSpec) -> Result<Subscription, Error>;
 
     /// Deletes a topic and everything in it: a stream that was made for one run, and was consumed. What groups know of it is
@@ -107,12 +114,18 @@ pub trait Broker: Send + Sync + 'static {
     ///
     /// # Errors
     /// If the broker does not answer.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing changes.
     async fn lag(&self, group: &str, topics: &[crate::Topic]) -> Result<Lag, Error>;
 
     /// The state of the connection.
     fn health(&self) -> Health;
 
     /// Closes: flushes what was accepted, gives up subscriptions that are still open, releases the connection. Idempotent.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the connection is closed all the same, and what was not flushed may be lost.
     async fn close(&self, within: Duration) -> CloseReport;
 
     /// How to make this broker fail, for tests; `None` if it cannot be told to.

@@ -10,7 +10,7 @@ use convoke_core::broker::{Capabilities, PublishDelay, PublishOutcome};
 use convoke_core::cloudevents::{new_id, rfc3339};
 use convoke_core::{BoxFuture, Error, ErrorKind, Message, Outgoing, PublishSink, Receipt, names};
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::driver::RESERVED;
 pub(crate) use outward::Outward;
@@ -27,6 +27,8 @@ pub(crate) struct Sink {
 /// The pause before a publish is repeated: this, then twice that, and so on up to [`REPEAT_MAX`].
 const REPEAT_MIN: Duration = Duration::from_millis(50);
 const REPEAT_MAX: Duration = Duration::from_secs(2);
+/// An answer has so much time at least, however little patience there is with refusals.
+const ANSWER_MIN: Duration = Duration::from_secs(3);
 
 impl Sink {
     pub(crate) fn new(outward: Arc<Outward>, within: Duration) -> Self {
@@ -66,8 +68,13 @@ impl Sink {
         let deadline = Instant::now() + self.within;
         let mut pause = REPEAT_MIN;
         while !waiting.is_empty() {
-            let outcomes =
-                self.outward.publish(waiting.iter().map(|(_, broker, outgoing)| (*broker, outgoing.clone())).collect()).await;
+            let batch = waiting.iter().map(|(_, broker, outgoing)| (*broker, outgoing.clone())).collect();
+            let Ok(outcomes) = timeout_at(deadline.max(Instant::now() + ANSWER_MIN), self.outward.publish(batch)).await else {
+                for (index, _, outgoing) in waiting {
+                    answers[index] = Some(Err(no_answer_within(&outgoing, self.within)));
+                }
+                break;
+            };
             let mut again = Vec::new();
             let mut outcomes = outcomes.into_iter();
             for (index, broker, outgoing) in waiting {
@@ -178,6 +185,13 @@ fn settled(outcome: PublishOutcome, outgoing: &Outgoing, may_repeat: bool) -> Op
 
 pub(crate) fn unroutable(message: &Message) -> Error {
     Error::new(ErrorKind::Rejected, format!("nobody's queue takes messages of `{}`, and a route was required", message.topic()))
+}
+
+fn no_answer_within(outgoing: &Outgoing, within: Duration) -> Error {
+    let topic = outgoing.message.topic();
+    let text =
+        format!("no answer came for a message for `{topic}` within {within:?}: it may be stored; publish it again under its id");
+    Error::new(ErrorKind::Unknown, text)
 }
 
 fn no_answer() -> Error {

@@ -79,18 +79,20 @@ pub(super) async fn d12_a_key_is_in_order_while_members_come_and_go(lab: Lab) ->
     needs_order(&lab).await?;
     let topic = lab.topic("in");
     let work = || stumbling(&lab, topic);
+    let worked = |process: &str, calls: usize| lab.calls().of_process(process).len() >= calls;
+    let mut sent = 400;
     let a = lab.process("a").with(work()).start().await?;
-    a.publish(topic, &notes(400, 40)).await?;
+    a.publish(topic, &notes(sent, 40)).await?;
     lab.until("some are done", || lab.calls().that(How::Done).len() >= 20).await?;
     let b = lab.process("b").with(work()).start().await?;
-    lab.until("b works", || lab.calls().of_process("b").len() >= 10).await?;
+    b.feed(topic, 40, &mut sent, "b works", || worked("b", 10)).await?;
     let c = lab.process("c").with(work()).start().await?;
-    lab.until("c works", || lab.calls().of_process("c").len() >= 5).await?;
+    b.feed(topic, 40, &mut sent, "c works", || worked("c", 5)).await?;
     a.drain().await?;
     lab.until("more are done", || lab.calls().that(How::Done).len() >= 250).await?;
     c.drain().await?;
     b.settled().await?;
-    lab.calls().each_done_once(0..400)?;
+    lab.calls().each_done_once(0..sent)?;
     lab.calls().first_starts_in_order()?;
     lab.calls().no_key_beside_itself()
 }

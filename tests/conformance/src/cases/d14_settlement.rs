@@ -102,10 +102,21 @@ pub(super) async fn d14_what_is_said_of_an_assignment_that_is_over_is_refused(la
     let connection = lab.harness().open().await?;
     let mut member = connection.subscribe(SubscribeSpec::new(group, vec![topic.into()])).await?;
     let deadline = Instant::now() + lab.patience();
-    let (mut first, mut lost) = (None, false);
+    let (mut first, mut lost, mut cut_short) = (None, false, None);
     loop {
         let next = std::future::poll_fn(|cx| member.events.as_mut().poll_next(cx));
-        let event = tokio::time::timeout_at(deadline, next).await.ok().flatten();
+        let event = match cut_short {
+            // Where an assignment outlives a short cut, only a long one ends it.
+            Some(until) if !lost => match tokio::time::timeout_at(until, next).await {
+                Ok(event) => event,
+                Err(_) => {
+                    cut_short = None;
+                    lab.harness().cut(lab.ms(10_000)).await?;
+                    continue;
+                }
+            },
+            _ => tokio::time::timeout_at(deadline, next).await.ok().flatten(),
+        };
         let event =
             event.ok_or_else(|| Stop::failed(format!("the message does not come (the first time: {})", first.is_none())))?;
         match event {
@@ -115,6 +126,7 @@ pub(super) async fn d14_what_is_said_of_an_assignment_that_is_over_is_refused(la
                 let Some(incoming) = deliveries.messages.pop() else { continue };
                 let Some(old) = first.replace(incoming.token.clone()) else {
                     lab.harness().cut(lab.ms(500)).await?;
+                    cut_short = Some(Instant::now() + lab.ms(3000));
                     continue;
                 };
                 let answers = match by {

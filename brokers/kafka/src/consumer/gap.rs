@@ -1,0 +1,93 @@
+//! A position that is not there: discarded by the brokers, or of a topic that was made anew.
+
+use std::time::{Duration, Instant};
+
+use convoke_core::Position;
+use convoke_core::broker::{Progress, Resume, SubscriptionEvent};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::Offset;
+
+use super::context::Context;
+use super::state::{Shared, part_id};
+use crate::client::lock;
+use crate::starts::{self, Place};
+
+/// So long after a gap others like it belong to it: each partition has an error of its own.
+const SAME: Duration = Duration::from_secs(5);
+
+impl Shared {
+    /// librdkafka has said that a position is out of range, and not which.
+    pub(super) fn find_gaps(&self, consumer: &BaseConsumer<Context>) {
+        let ours: Vec<(usize, Place, u64)> = {
+            let state = lock(&self.state);
+            let owned = state.parts.iter().zip(0..).filter(|(part, _)| part.owned && !part.revoking);
+            owned.map(|(part, index)| (index, part.place.clone(), part.next)).collect()
+        };
+        let places: Vec<Place> = ours.iter().map(|(_, place, _)| place.clone()).collect();
+        let ranges = starts::at(consumer, &places, Offset::Beginning)
+            .and_then(|lows| Ok(lows.into_iter().zip(starts::at(consumer, &places, Offset::End)?).collect::<Vec<_>>()));
+        let ranges = match ranges {
+            Ok(ranges) => ranges,
+            Err(error) => {
+                tracing::warn!(group = self.plan.group, %error, "a position is not there, and Kafka does not say what is");
+                return self.fail();
+            }
+        };
+        let mut found = false;
+        for ((index, place, next), range) in ours.into_iter().zip(ranges) {
+            let (Some(low), Some(high)) = range else { continue };
+            if (low..=high).contains(&next) {
+                continue;
+            }
+            found = true;
+            if let Err(error) = self.go_on_at(consumer, index, &place, next, low) {
+                tracing::warn!(group = self.plan.group, topic = %place.0, %error, "reading cannot go on behind a gap");
+                return self.fail();
+            }
+        }
+        let mut state = lock(&self.state);
+        if found {
+            state.repaired = Some(Instant::now());
+        } else if state.repaired.is_none_or(|repaired| repaired.elapsed() > SAME) {
+            // It is there again, and not read: a subscription that is opened anew finds out.
+            drop(state);
+            self.fail();
+        }
+    }
+
+    fn go_on_at(
+        &self,
+        consumer: &BaseConsumer<Context>,
+        index: usize,
+        place: &Place,
+        next: u64,
+        low: u64,
+    ) -> Result<(), KafkaError> {
+        let list = starts::list(std::slice::from_ref(place), starts::offset(low))?;
+        if self.plan.is_cooperative() {
+            consumer.incremental_unassign(&list)?;
+            consumer.incremental_assign(&list)?;
+        } else {
+            consumer.seek_partitions(list, Duration::from_secs(5))?;
+        }
+        let mut state = lock(&self.state);
+        if next < low {
+            let part = &mut state.parts[index];
+            part.next = low;
+            let (from, to) = (Position::Offset(next), Position::Offset(low));
+            self.events.tell(SubscriptionEvent::Gap { part: part_id(index), from, to });
+            return Ok(());
+        }
+        // The topic was made anew: its positions begin again, and so does everything that is known of it.
+        tracing::warn!(topic = %place.0, partition = place.1, next, low, "the topic ends before the position of the group; it is read from its beginning");
+        let epoch = state.parts[index].epoch;
+        state.give_up(index);
+        self.events.tell(SubscriptionEvent::Lost { part: part_id(index), epoch });
+        let topic = state.parts[index].topic;
+        let index = state.own(topic, place, low, u64::MAX, Progress::default());
+        let until = Instant::now() + self.plan.session;
+        self.events.assigned(part_id(index), place.0.clone(), place.1, state.parts[index].epoch, until, Resume::default());
+        Ok(())
+    }
+}

@@ -1,0 +1,121 @@
+//! What is due from time to time, on the polling thread.
+
+use std::time::{Duration, Instant};
+
+use convoke_core::broker::SubscriptionEvent;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::topic_partition_list::Offset;
+
+use super::context::Context;
+use super::plan::Plan;
+use super::state::{Shared, part_id};
+use crate::client::lock;
+use crate::starts;
+
+const POSITIONS: Duration = Duration::from_secs(1);
+/// Brokers forget, after days, what was committed for topics that the group does not name to them: the places that follow others.
+const REFRESH: Duration = Duration::from_secs(3600);
+const LOOK_FOR_END: Duration = Duration::from_millis(300);
+
+pub(super) struct Tick {
+    last: Instant,
+    renewed: Instant,
+    /// Since when we are suspected of having been asleep.
+    asleep: Option<Instant>,
+    positions: Instant,
+    refreshed: Instant,
+    looked: Instant,
+    session: Duration,
+}
+
+impl Tick {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let now = Instant::now();
+        Self { last: now, renewed: now, asleep: None, positions: now, refreshed: now, looked: now, session: plan.session }
+    }
+
+    pub(super) fn pass(&mut self, shared: &Shared, consumer: &BaseConsumer<Context>) {
+        let now = Instant::now();
+        lock(&shared.state).expire(now);
+        self.renew(shared, now);
+        if !shared.plan.broadcast && now.duration_since(self.positions) >= POSITIONS {
+            self.positions = now;
+            let refresh = now.duration_since(self.refreshed) >= REFRESH;
+            if refresh {
+                self.refreshed = now;
+            }
+            shared.commit_idle(consumer, refresh);
+        }
+        if shared.plan.until_end && now.duration_since(self.looked) >= LOOK_FOR_END {
+            shared.look_for_end(consumer);
+            self.looked = Instant::now();
+        }
+    }
+
+    /// The local deadline of what we have: while this thread runs, so do librdkafka's heartbeats, and their failing is told by a loss.
+    /// Only a process that slept does not know yet what it has lost: nothing starts until that must have come out.
+    fn renew(&mut self, shared: &Shared, now: Instant) {
+        if now.duration_since(self.last) > shared.plan.revoke_within + self.session / 3 {
+            self.asleep = Some(now);
+        }
+        self.last = now;
+        if self.asleep.is_some_and(|since| now.duration_since(since) < self.session / 6) {
+            return;
+        }
+        self.asleep = None;
+        if now.duration_since(self.renewed) < self.session / 6 {
+            return;
+        }
+        self.renewed = now;
+        let state = lock(&shared.state);
+        for (part, index) in state.parts.iter().zip(0..).filter(|(part, _)| part.owned) {
+            shared.events.renewed(part_id(index), part.epoch, now + self.session);
+        }
+    }
+}
+
+impl Shared {
+    /// Where nothing is in flight, markers of transactions behind the last message are done too: else they would be called a backlog.
+    fn commit_idle(&self, consumer: &BaseConsumer<Context>, refresh: bool) {
+        let Ok(positions) = consumer.position() else { return };
+        let mut state = lock(&self.state);
+        let mut asked = Vec::new();
+        for index in 0..state.parts.len() {
+            let part = &state.parts[index];
+            let busy = !state.has_said_all(&[index]);
+            if !part.owned || part.revoking || busy {
+                continue;
+            }
+            let quiet = part.buffer.is_empty() && part.given == part.kept.upto && part.kept.is_bare();
+            let position = starts::find(&positions, &part.place).and_then(|one| starts::number(one.offset()));
+            let ahead = position.filter(|position| quiet && *position > part.kept.upto);
+            if ahead.is_none() && !refresh {
+                continue;
+            }
+            asked.extend(state.asked(index, ahead.unwrap_or(part.kept.upto), part.kept.progress(), true));
+            if let Some(position) = ahead {
+                (state.parts[index].next, state.parts[index].given) = (position, position);
+            }
+        }
+        state.queued.extend(asked);
+        drop(state);
+        self.nudge();
+    }
+
+    /// Whether the group has settled everything below the marks.
+    fn look_for_end(&self, consumer: &BaseConsumer<Context>) {
+        let places = self.plan.places();
+        let committed =
+            starts::list(&places, Offset::Invalid).and_then(|list| consumer.committed_offsets(list, Duration::from_secs(2)));
+        let Ok(committed) = committed else { return };
+        let is_done = |place: &starts::Place| {
+            let end = self.plan.end_of(place).unwrap_or(0);
+            let found = starts::find(&committed, place).and_then(|one| starts::number(one.offset()));
+            end == 0 || found.is_some_and(|upto| upto >= end)
+        };
+        if places.iter().all(is_done) {
+            self.events.tell(SubscriptionEvent::AtEnd);
+            self.events.end();
+        }
+    }
+}

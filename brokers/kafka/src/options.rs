@@ -1,0 +1,196 @@
+//! What a URL says beside the servers.
+
+use std::fmt;
+use std::time::Duration;
+
+use convoke_broker_common::{Secret, UrlOptions};
+use convoke_core::broker::BrokerUrl;
+use convoke_core::{Error, ErrorKind};
+
+/// The options of a Kafka URL: `kafka://a,b:9093?partitions=12&producer.linger.ms=20`.
+///
+/// | option | default | what it is |
+/// |---|---|---|
+/// | `partitions` | 8 | how many partitions a topic is created with for which nobody says a number |
+/// | `replication` | as many as there are brokers, 3 at most | how often a topic that is created is kept |
+/// | `max_message` | 1000000 | the largest message in bytes: payload, key and headers |
+/// | `revoke_within` | `10s` | how long a partition that is revoked is waited for |
+/// | `session` | `45s` | after how long without a heartbeat a process is taken for dead |
+/// | `instance` | none | the name of this process within its groups (`group.instance.id`), which must be its own: a restart within `session` then moves no partition |
+/// | `assignor` | `auto` | `cooperative-sticky`, `range`, or `auto`: `range` for subscriptions of several topics, else the other |
+/// | `sasl` | `PLAIN`, with a user | the mechanism: `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` |
+/// | `tls` | `no` | `yes` encrypts; wants the feature `kafka-tls` |
+/// | `tls_ca`, `tls_cert`, `tls_key` | the system's | paths of the roots, the client's certificate and its key (PEM) |
+/// | `kafka.…`, `producer.…`, `consumer.…` | | any setting of librdkafka, for all clients, for producers, or for consumers; those that a promise stands on are refused |
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// See the table.
+    pub partitions: u32,
+    /// See the table.
+    pub replication: Option<u32>,
+    /// See the table.
+    pub max_message: usize,
+    /// See the table.
+    pub revoke_within: Duration,
+    /// See the table.
+    pub session: Duration,
+    /// See the table.
+    pub instance: Option<String>,
+    /// See the table; `None` is `auto`.
+    pub assignor: Option<&'static str>,
+    pub(crate) servers: String,
+    pub(crate) user: Option<(String, Option<Secret>)>,
+    pub(crate) sasl: Option<&'static str>,
+    pub(crate) tls: bool,
+    pub(crate) files: Vec<(&'static str, String)>,
+    /// Settings of librdkafka: for all, for producers, for consumers.
+    pub(crate) native: [Vec<(String, String)>; 3],
+}
+
+/// Nothing that may hold a secret.
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("servers", &self.servers)
+            .field("partitions", &self.partitions)
+            .field("replication", &self.replication)
+            .field("max_message", &self.max_message)
+            .field("revoke_within", &self.revoke_within)
+            .field("session", &self.session)
+            .field("instance", &self.instance)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Settings that a promise stands on, with what to do instead.
+const OURS: [(&str, &str); 16] = [
+    ("bootstrap.servers", "name the servers in the URL: `kafka://a:9092,b:9092`"),
+    ("metadata.broker.list", "name the servers in the URL: `kafka://a:9092,b:9092`"),
+    ("group.id", "a group's name is given with the handler"),
+    ("group.instance.id", "say `instance=…`"),
+    ("group.protocol", "leave it out: only the classic protocol is supported"),
+    ("session.timeout.ms", "say `session=45s`"),
+    ("partition.assignment.strategy", "say `assignor=range`"),
+    ("enable.auto.commit", "leave it out: positions are committed when messages are done"),
+    ("enable.auto.offset.store", "leave it out: positions are committed when messages are done"),
+    ("auto.offset.reset", "say where the handler starts"),
+    ("enable.partition.eof", "leave it out"),
+    ("acks", "leave it out: a publish is confirmed by all replicas in sync"),
+    ("request.required.acks", "leave it out: a publish is confirmed by all replicas in sync"),
+    ("enable.idempotence", "leave it out: it is on"),
+    ("partitioner", "leave it out: keys go to partitions as Kafka's Java client places them"),
+    ("message.max.bytes", "say `max_message=…`"),
+];
+
+impl Options {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    /// If it names no server, or an option that there is not: with everything that is wrong.
+    pub fn from_url(url: &BrokerUrl) -> Result<Self, Error> {
+        let mut read = UrlOptions::new("Kafka", url);
+        if !url.path().is_empty() {
+            read.problem("a Kafka URL has no path: topics are named by events and handlers");
+        }
+        let second = Duration::from_secs(1);
+        let options = Self {
+            servers: read.servers(9092).join(","),
+            user: read.user(),
+            partitions: read.number("partitions").unwrap_or(8),
+            replication: read.number("replication"),
+            max_message: read.number("max_message").unwrap_or(1_000_000),
+            revoke_within: read.duration("revoke_within").unwrap_or(10 * second),
+            session: read.duration("session").unwrap_or(45 * second),
+            instance: read.text("instance"),
+            assignor: read.word("assignor", &ASSIGNORS).flatten(),
+            sasl: read.word("sasl", &MECHANISMS),
+            tls: read.flag("tls").unwrap_or(false),
+            files: FILES.iter().filter_map(|(name, setting)| Some((*setting, read.text(name)?))).collect(),
+            native: ["kafka.", "producer.", "consumer."].map(|prefix| read.behind(prefix)),
+        };
+        for problem in options.problems() {
+            read.problem(problem);
+        }
+        read.finish()?;
+        if options.wants_tls() && !cfg!(feature = "tls") {
+            let text = "TLS and SCRAM want the feature `kafka-tls`: `cargo add convoke --features kafka-tls`";
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
+        Ok(options)
+    }
+
+    fn wants_tls(&self) -> bool {
+        self.tls || self.sasl.is_some_and(|mechanism| mechanism != "PLAIN")
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.partitions == 0 || self.replication == Some(0) {
+            problems.push("`partitions` and `replication` are 1 at least".to_owned());
+        }
+        if self.max_message < 1000 {
+            problems.push("`max_message` is 1000 at least".to_owned());
+        }
+        if self.session < Duration::from_secs(1) {
+            problems.push("`session` is `1s` at least, and the brokers may want more".to_owned());
+        }
+        if self.user.as_ref().is_some_and(|(_, password)| password.is_none()) {
+            problems.push("a user has a password: `kafka://user:password@host`".to_owned());
+        }
+        if self.sasl.is_some() && self.user.is_none() {
+            problems.push("`sasl` wants a user: `kafka://user:password@host`".to_owned());
+        }
+        if !self.files.is_empty() && !self.tls {
+            problems.push("`tls_ca`, `tls_cert` and `tls_key` want `tls=yes`".to_owned());
+        }
+        for (name, _) in self.native.iter().flatten() {
+            if let Some((_, instead)) = OURS.iter().find(|(ours, _)| ours == name) {
+                problems.push(format!("librdkafka's `{name}` cannot be set: {instead}"));
+            }
+        }
+        problems
+    }
+}
+
+const ASSIGNORS: [(&str, Option<&str>); 3] =
+    [("auto", None), ("range", Some("range")), ("cooperative-sticky", Some("cooperative-sticky"))];
+const MECHANISMS: [(&str, &str); 3] =
+    [("PLAIN", "PLAIN"), ("SCRAM-SHA-256", "SCRAM-SHA-256"), ("SCRAM-SHA-512", "SCRAM-SHA-512")];
+const FILES: [(&str, &str); 3] =
+    [("tls_ca", "ssl.ca.location"), ("tls_cert", "ssl.certificate.location"), ("tls_key", "ssl.key.location")];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(url: &str) -> Result<Options, Error> {
+        Options::from_url(&BrokerUrl::parse(url).unwrap())
+    }
+
+    #[test]
+    fn servers_user_and_options_are_read() {
+        let options = read("kafka://ada:p%40w@a,b:9093?partitions=3&session=6s&consumer.fetch.wait.max.ms=10").unwrap();
+        assert_eq!((options.servers.as_str(), options.partitions), ("a:9092,b:9093", 3));
+        assert_eq!(options.user, Some(("ada".to_owned(), Some(Secret::new("p@w")))));
+        assert_eq!(options.native[2], [("fetch.wait.max.ms".to_owned(), "10".to_owned())]);
+        assert!(!format!("{options:?}").contains("p@w"));
+    }
+
+    #[test]
+    fn what_a_promise_stands_on_cannot_be_set() {
+        let text = read("kafka://a?producer.acks=1").unwrap_err().to_string();
+        assert!(text.contains("`acks` cannot be set"), "{text}");
+        for wrong in
+            ["kafka://", "kafka://a/b", "kafka://a?x=1", "kafka://a?partitions=0", "kafka://ada@a", "kafka://a?session=5"]
+        {
+            assert_eq!(read(wrong).unwrap_err().kind(), ErrorKind::InvalidUrl, "{wrong}");
+        }
+    }
+
+    #[test]
+    #[cfg(not(feature = "tls"))]
+    fn encryption_without_its_feature_is_refused_with_its_name() {
+        assert!(read("kafka://a?tls=yes").unwrap_err().to_string().contains("kafka-tls"));
+    }
+}

@@ -1,0 +1,12 @@
+//! The conformance suite on a real Kafka: killed, frozen, and cut off.
+
+use convoke_servers::{Kind, Real};
+
+/// What Kafka has not: leases that nobody can extend.
+const LACKING: [&str; 1] = ["d10_where_no_lease_can_be_extended_a_longer_timeout_is_refused"];
+
+#[test]
+fn kafka_keeps_the_delivery_contract() {
+    let kafka = |case: &str| Real::new(Kind::Kafka, case, convoke_kafka::open).option("session=6s");
+    convoke_conformance::run(kafka).assert().assert_lacking(&LACKING);
+}
