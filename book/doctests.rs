@@ -25,6 +25,7 @@ chapters! {
     configuration: "src/configuration.md",
     testing: "src/testing.md",
     guises: "src/guises.md",
+    kafka: "src/kafka.md",
     measured: "src/measured.md",
     promised: "src/promised.md",
     not_yet: "src/not-yet.md",

@@ -42,6 +42,8 @@
 //! | `protobuf` | no | the Protocol Buffers codec, for types of `prost`; without `protoc` |
 //! | `macros` | yes | `#[event]`, `#[handler]`, `#[convoke::test]` |
 //! | `memory` | yes | the embedded broker, `memory://` |
+//! | `kafka` | no | Apache Kafka, `kafka://` |
+//! | `kafka-tls` | no | the same with TLS and SCRAM |
 //! | `redis` | no | Redis Streams, `redis://` |
 //! | `redis-tls` | no | the same with TLS, `rediss://` |
 //! | `config` | no | configuration files: `App::config_file`, `CONVOKE_CONFIG` |
@@ -67,6 +69,9 @@ pub use convoke_core::{
     Rejection, Reply, RetryOptions, Signature, StartAt, State, StateMap, Topic, TopicPattern, TypeInfo, Verdict, Word, after,
     broker, class_of, cloudevents, decode, decode_older, encode, essence, handler_fn, names, permanent, transient, unavailable,
 };
+#[cfg(feature = "kafka")]
+#[doc(inline)]
+pub use convoke_kafka as kafka;
 #[doc(inline)]
 pub use convoke_layers as layers;
 #[cfg(all(feature = "macros", feature = "testkit"))]

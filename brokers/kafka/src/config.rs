@@ -77,7 +77,7 @@ pub(crate) fn consumer(options: &Options, app: &str, group: &str, assignor: &str
     config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
     config.set("isolation.level", "read_committed");
     config.set("fetch.wait.max.ms", "250").set("fetch.queue.backoff.ms", "10");
-    config.set("queued.min.messages", "10000").set("queued.max.messages.kbytes", "16384");
+    config.set("queued.min.messages", "10000").set("queued.max.messages.kbytes", "4096");
     config.set("topic.metadata.refresh.interval.ms", "30000");
     if let Some(instance) = &options.instance {
         config.set("group.instance.id", instance);
