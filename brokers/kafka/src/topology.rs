@@ -118,7 +118,7 @@ impl Kafka {
 
     /// A topic that was just made shows on every broker after a while.
     async fn appeared(&self, topic: &Topic) -> Result<Found, Error> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + 3 * PATIENCE;
         loop {
             if let Some(found) = self.found(topic).await? {
                 return Ok(found);
