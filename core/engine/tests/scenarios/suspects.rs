@@ -1,6 +1,7 @@
 //! Marks of suspects that come late, are refused, or meet something else on their way.
 
 use convoke_core::broker::{Progress, Settle};
+use convoke_core::{Epoch, PartId, Position};
 use convoke_engine::*;
 
 use crate::common::*;
@@ -83,4 +84,30 @@ fn what_precedes_a_suspect_that_waits_for_its_mark_goes_first() {
     assert_eq!(started(&out), []);
     assert_eq!(started(&bench.tick_to(10)), earlier);
     assert_eq!(settles(&bench.finish(earlier[0], Verdict::Ack)), [(earlier[0], Settle::Ack), (s[0], MARK)]);
+}
+
+#[test]
+fn by_watermark_everything_up_to_what_the_last_commit_mentions_is_suspect() {
+    let mut bench = Bench::new(Config { messages: 1, ..watermark() });
+    let mut left = Progress::default();
+    left.done = vec![(Position::Offset(3), Position::Offset(3))];
+    bench.assign_with(0, 1, None, true, left);
+    let (s, out) = bench.deliver(&[free(1), free(2), free(4)]);
+    assert!(out.contains(&Out::Note(Note::Alone { slot: s[0] })), "the first one by the credit: {out:?}");
+    bench.committed(Answer::Applied);
+    let out = bench.finish(s[0], Verdict::Ack);
+    assert!(out.contains(&Out::Note(Note::Alone { slot: s[1] })), "the second one by the commit: {out:?}");
+    bench.committed(Answer::Applied);
+    let out = bench.finish(s[1], Verdict::Ack);
+    assert_eq!(started(&out), [s[2]], "what comes later is not");
+}
+
+#[test]
+#[cfg(debug_assertions)]
+#[should_panic(expected = "the driver used a slot that is not free")]
+fn a_driver_that_uses_a_slot_twice_is_told() {
+    let mut bench = Bench::assigned(config());
+    let (s, _) = bench.deliver(&[meta(1)]);
+    let again = Meta { slot: Slot { index: s[0].index, generation: 2 }, ..meta(2) };
+    bench.step(In::Delivered { part: PartId(0), epoch: Epoch(1), metas: &[again] });
 }
