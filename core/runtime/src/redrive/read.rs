@@ -151,6 +151,11 @@ impl<'b> Reader<'b> {
                 continue;
             }
             let backlog = self.broker.lag(names::REDRIVE_GROUP, &self.spec.topics).await.ok().and_then(|lag| lag.backlog);
+            // What came while the broker was asked is no backlog any more, and ours.
+            if let Some(event) = self.happened(false).await {
+                self.take(event).await;
+                return true;
+            }
             self.exhausted = backlog == Some(0);
             if self.exhausted || quiet_since.elapsed() > QUIET {
                 return false;
