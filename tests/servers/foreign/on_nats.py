@@ -6,6 +6,7 @@ A topic is a subject, and its partitions are the subjects one level below it.
 import base64
 import json
 import socket
+import time
 
 from lacking import Lacking
 
@@ -27,7 +28,13 @@ class Client:
             if b"\r" in value or b"\n" in value:
                 raise Lacking("a header of NATS is one line")
             lines.append(name.encode() + b": " + value + b"\r\n")
-        self.answer(self.request(topic, payload, b"NATS/1.0\r\n" + b"".join(lines) + b"\r\n"))
+        stored = self.answer(self.request(topic, payload, b"NATS/1.0\r\n" + b"".join(lines) + b"\r\n"))
+        # Where an application runs, it moves the message to its partition: only then it stands in front of what is published next.
+        for _ in range(150):
+            router = self.ask(f"CONSUMER.INFO.{stored['stream']}.convoke-router", {}, none=404)
+            if router is None or router["num_waiting"] == 0 or router["ack_floor"]["stream_seq"] >= stored["seq"]:
+                break
+            time.sleep(0.02)
 
     def read(self, topic):
         stream = self.stream_of(topic) or self.stream_of(f"{topic}.0")
