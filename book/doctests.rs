@@ -26,6 +26,7 @@ chapters! {
     testing: "src/testing.md",
     guises: "src/guises.md",
     kafka: "src/kafka.md",
+    nats: "src/nats.md",
     measured: "src/measured.md",
     promised: "src/promised.md",
     not_yet: "src/not-yet.md",

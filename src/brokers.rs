@@ -8,6 +8,11 @@ const MEMORY: Option<OpenBroker> = Some(convoke_memory::open);
 #[cfg(not(feature = "memory"))]
 const MEMORY: Option<OpenBroker> = None;
 
+#[cfg(feature = "nats")]
+const NATS: Option<OpenBroker> = Some(convoke_nats::open);
+#[cfg(not(feature = "nats"))]
+const NATS: Option<OpenBroker> = None;
+
 #[cfg(feature = "redis")]
 const REDIS: Option<OpenBroker> = Some(convoke_redis::open);
 #[cfg(not(feature = "redis"))]
@@ -21,7 +26,7 @@ const KAFKA: Option<OpenBroker> = None;
 static BROKERS: [BrokerFactory; 5] = [
     BrokerFactory::new(&["memory"], "memory", "memory://", MEMORY),
     BrokerFactory::new(&["kafka"], "kafka", "kafka://localhost:9092", KAFKA),
-    BrokerFactory::planned(&["nats"], "nats://localhost:4222"),
+    BrokerFactory::new(&["nats"], "nats", "nats://localhost:4222", NATS),
     BrokerFactory::new(&["redis", "rediss"], "redis", "redis://localhost:6379", REDIS),
     BrokerFactory::planned(&["amqp", "amqps"], "amqp://localhost:5672"),
 ];

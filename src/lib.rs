@@ -46,6 +46,7 @@
 //! | `kafka-tls` | no | the same with TLS and SCRAM |
 //! | `redis` | no | Redis Streams, `redis://` |
 //! | `redis-tls` | no | the same with TLS, `rediss://` |
+//! | `nats` | no | NATS JetStream, `nats://` |
 //! | `config` | no | configuration files: `App::config_file`, `CONVOKE_CONFIG` |
 //! | `schema` | no | the schemas of payloads in `App::describe` and in lock files, for types that derive `schemars::JsonSchema` |
 //! | `testkit` | yes | `TestApp` and virtual time |
@@ -84,6 +85,9 @@ pub use convoke_memory as memory;
 #[cfg(feature = "redis")]
 #[doc(no_inline)]
 pub use convoke_redis as redis;
+#[cfg(feature = "nats")]
+#[doc(no_inline)]
+pub use convoke_nats as nats;
 #[doc(inline)]
 pub use convoke_runtime::dead;
 #[cfg(feature = "testkit")]

@@ -50,7 +50,7 @@ struct State {
 #[derive(Debug)]
 enum Told {
     Event(SubscriptionEvent),
-    Assigned { part: PartId, topic: Topic, partition: u32, epoch: Epoch, until: Instant, resume: Resume },
+    Assigned { part: PartId, topic: Topic, partition: u32, epoch: Epoch, until: Option<Instant>, resume: Resume },
 }
 
 impl Events {
@@ -66,8 +66,8 @@ impl Events {
         }
     }
 
-    /// A partition is ours until then, unless renewed.
-    pub fn assigned(&self, part: PartId, topic: Topic, partition: u32, epoch: Epoch, until: Instant, resume: Resume) {
+    /// A partition is ours until then, unless renewed; without a time, until we are told otherwise.
+    pub fn assigned(&self, part: PartId, topic: Topic, partition: u32, epoch: Epoch, until: Option<Instant>, resume: Resume) {
         self.push(Told::Assigned { part, topic, partition, epoch, until, resume });
     }
 
@@ -133,7 +133,7 @@ impl Stream for EventStream {
             return Poll::Ready(Some(match told {
                 Told::Event(event) => event,
                 Told::Assigned { part, topic, partition, epoch, until, resume } => {
-                    SubscriptionEvent::Assigned { part, topic, partition, epoch, term: Some(left(until)), resume }
+                    SubscriptionEvent::Assigned { part, topic, partition, epoch, term: until.map(left), resume }
                 }
             }));
         }
@@ -183,7 +183,7 @@ mod tests {
     async fn a_term_is_counted_from_when_it_is_read() {
         let (events, mut stream) = events();
         let (part, epoch, now) = (PartId(0), Epoch(1), Instant::now());
-        events.assigned(part, "t".into(), 0, epoch, now, Resume::default());
+        events.assigned(part, "t".into(), 0, epoch, Some(now), Resume::default());
         let Some(SubscriptionEvent::Assigned { term: Some(Duration::ZERO), .. }) = next(&mut stream).await else {
             panic!("nothing was left of it");
         };

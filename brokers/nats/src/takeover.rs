@@ -1,0 +1,174 @@
+//! Taking a partition over so that its order is kept.
+//!
+//! What a former owner was given and did not settle comes back from the server after `ack_wait`, behind what is new. So whoever takes
+//! over first lets all of it expire: `ack_wait` is set to a millisecond for a moment. What comes then is collected until nothing is
+//! out that is not here, and sorted. This brings back too what waits for a delayed retry; it is sent back for the rest of its time.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use async_nats::Subscriber;
+use async_nats::jetstream::consumer::{FromConsumer, Info, pull};
+use async_nats::jetstream::stream::Stream;
+use convoke_core::{Error, ErrorKind, Position};
+use futures_util::StreamExt;
+use tokio::time::{sleep, timeout};
+
+use crate::arrival::{self, Answer, Arrived};
+use crate::failure;
+use crate::link::Link;
+use crate::store::{Kept, Store};
+use crate::topology::Durable;
+
+/// How long the server takes to see that deliveries have expired: it looks four times a second at least.
+const EXPIRY: Duration = Duration::from_millis(250);
+
+/// How often it is tried to collect everything.
+const ROUNDS: u32 = 40;
+
+/// The most that one pull asks for.
+const BATCH: usize = 1_000;
+
+/// A partition that is ours, with what its former owner left.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) inbox: String,
+    pub(crate) answers: Subscriber,
+    /// What was given out and not settled, in order.
+    pub(crate) pending: BTreeMap<u64, Arrived>,
+    pub(crate) kept: BTreeMap<u64, Kept>,
+    pub(crate) seen: Seen,
+}
+
+/// How far a group has seen a partition, whether or not there were messages for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// Nothing below was missed.
+    pub(crate) upto: u64,
+    /// How many deliveries the consumer had made then.
+    pub(crate) count: u64,
+    /// The stream holds nothing below.
+    pub(crate) first: u64,
+}
+
+impl Seen {
+    /// What was discarded before it was seen: the first that is missing, and the first that is there again.
+    pub(crate) fn gap(self) -> Option<(Position, Position)> {
+        (self.first > self.upto).then_some((Position::Offset(self.upto), Position::Offset(self.first)))
+    }
+}
+
+/// A stream holds many partitions, and its sequence numbers do not tell which of them had what was discarded; a consumer is moved along
+/// when its stream is purged. So whoever gives a partition back keeps up to where he has seen it.
+async fn seen(store: &Store, place: &str, stream: &Stream, info: &Info) -> Result<Seen, Error> {
+    let (state, delivered) = (&stream.cached_info().state, &info.delivered);
+    let mut seen = Seen { upto: delivered.stream_sequence + 1, count: delivered.consumer_sequence, first: state.first_sequence };
+    match store.seen(place).await? {
+        // Nothing was delivered since: wherever the consumer stands now, nobody has seen what was between.
+        Some((upto, count)) if count == seen.count => seen.upto = upto,
+        Some((upto, _)) => seen.upto = seen.upto.max(upto),
+        // What was discarded before a group was given anything, nobody has missed: it begins at the oldest that there is.
+        None if seen.count == 0 => seen.upto = seen.first,
+        None => {}
+    }
+    if seen.gap().is_none() && info.num_pending == 0 {
+        seen.upto = seen.upto.max(state.last_sequence + 1);
+    }
+    Ok(seen)
+}
+
+/// Recovers a partition that was just won.
+pub(crate) async fn recover(link: &Link, store: &Store, durable: Durable<'_>, place: &str) -> Result<Recovered, Error> {
+    let text = || format!("topic `{}` cannot be taken over by group `{}`", durable.topic, durable.group);
+    let name = durable.name();
+    // First the stream, then the consumer: what the consumer has not reached yet is then newer than what is known of the stream.
+    let stream = link.jetstream.get_stream(durable.stream()).await.map_err(|error| failure::of(text(), error))?;
+    let inbox = link.client.new_inbox();
+    let answers = link.client.subscribe(format!("{inbox}.*")).await.map_err(|error| failure::of(text(), error))?;
+    let info = stream.consumer_info(&name).await.map_err(|error| failure::of(text(), error))?;
+    let seen = seen(store, place, &stream, &info).await?;
+    let mut recovered = Recovered { inbox, answers, pending: BTreeMap::new(), kept: store.kept(place).await?, seen };
+    // What is settled needs nothing kept; whoever settled it died before it could say so.
+    for done in recovered.kept.range(..=info.ack_floor.stream_sequence).map(|(sequence, _)| *sequence).collect::<Vec<_>>() {
+        store.drop_kept(place, done).await?;
+        recovered.kept.remove(&done);
+    }
+    if info.num_ack_pending > 0 {
+        set_ack_wait(&stream, &info, Duration::from_millis(1))
+            .await
+            .map_err(|error| Error::new(ErrorKind::Connection, text()).with_source(error))?;
+        sleep(EXPIRY).await;
+    }
+    if info.num_ack_pending > 0 || info.config.ack_wait != link.options.ack_wait {
+        set_ack_wait(&stream, &info, link.options.ack_wait)
+            .await
+            .map_err(|error| Error::new(ErrorKind::Connection, text()).with_source(error))?;
+    }
+    if info.num_ack_pending > 0 {
+        collect(link, &stream, &durable, &mut recovered).await?;
+    }
+    Ok(recovered)
+}
+
+async fn set_ack_wait(stream: &Stream, info: &Info, ack_wait: Duration) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let mut config = pull::Config::try_from_consumer_config(info.config.clone())?;
+    config.ack_wait = ack_wait;
+    stream.update_consumer(config).await?;
+    Ok(())
+}
+
+/// Pulls until everything that is out is here.
+async fn collect(link: &Link, stream: &Stream, durable: &Durable<'_>, recovered: &mut Recovered) -> Result<(), Error> {
+    let text = "what a former owner left cannot be collected";
+    let mut early = HashSet::new();
+    for round in 0..ROUNDS {
+        let info = stream.consumer_info(durable.name()).await.map_err(|error| failure::of(text, error))?;
+        let have = recovered.pending.len() + early.len();
+        if info.num_ack_pending <= have {
+            return Ok(());
+        }
+        if round > 0 {
+            sleep(Duration::from_millis(50)).await;
+        }
+        let batch = (info.num_ack_pending - have).min(BATCH);
+        pull(link, durable, batch, recovered, &mut early).await?;
+    }
+    let text = format!("{text}: some of it is still out with somebody else; it is tried again");
+    Err(Error::new(ErrorKind::Timeout, text))
+}
+
+async fn pull(
+    link: &Link,
+    durable: &Durable<'_>,
+    batch: usize,
+    recovered: &mut Recovered,
+    early: &mut HashSet<u64>,
+) -> Result<(), Error> {
+    let text = "what a former owner left cannot be asked for";
+    let (topic, subject) = (durable.topic, durable.pull_subject());
+    let request = format!(r#"{{"batch":{batch},"no_wait":true}}"#);
+    let reply = format!("{}.0", recovered.inbox);
+    link.client.publish_with_reply(subject, reply, request.into()).await.map_err(|error| failure::of(text, error))?;
+    for _each in 0..batch {
+        let Ok(Some(message)) = timeout(Duration::from_secs(1), recovered.answers.next()).await else { break };
+        let Some(Answer::Message(arrived)) = arrival::read(topic, message) else { break };
+        let waits = |kept: &&Kept| !kept.hold && !kept.due_in().is_zero();
+        match recovered.kept.get(&arrived.sequence).filter(waits) {
+            Some(kept) => {
+                early.insert(arrived.sequence);
+                later(link, arrived.reply, kept.due_in()).await?;
+            }
+            None => {
+                recovered.pending.insert(arrived.sequence, arrived);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gives a delivery back to the server for a while.
+pub(crate) async fn later(link: &Link, reply: async_nats::Subject, delay: Duration) -> Result<(), Error> {
+    let word = format!(r#"-NAK {{"delay":{}}}"#, delay.as_nanos());
+    let sent = link.client.publish(reply, word.into()).await;
+    sent.map_err(|error| failure::of("a delivery could not be given back", error))
+}

@@ -1,0 +1,26 @@
+//! The conformance suite on a real server, which is killed, frozen and cut off.
+
+use std::time::Duration;
+
+use convoke_servers::{Kind, Real};
+
+/// What is not tried on NATS: positions are not committed, leases are extended, credit is messages, and there are no tombstones.
+const LACKING: [&str; 4] = [
+    "d06_a_tombstone_is_a_dead_letter_and_stays_one",
+    "d10_where_no_lease_can_be_extended_a_longer_timeout_is_refused",
+    "d14_positions_are_committed_below_what_is_in_flight",
+    "d16_bytes_in_flight_are_bounded_too",
+];
+
+fn nats(case: &str) -> Real {
+    let real = Real::new(Kind::Nats, case, convoke_nats::open);
+    // Where members come one after the other, something has to be left to do for the last one.
+    let stretch = if case.contains("member") { 3 } else { 1 };
+    let real = real.option("lease=3s").option("ack_wait=4s").option("revoke=3s").option("timeout=10s");
+    real.stretch(stretch).limit(Duration::from_secs(300))
+}
+
+#[test]
+fn nats_keeps_the_delivery_contract() {
+    convoke_conformance::run(nats).assert().assert_lacking(&LACKING);
+}
