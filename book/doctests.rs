@@ -27,6 +27,7 @@ chapters! {
     guises: "src/guises.md",
     kafka: "src/kafka.md",
     nats: "src/nats.md",
+    real_servers: "src/real-servers.md",
     measured: "src/measured.md",
     promised: "src/promised.md",
     not_yet: "src/not-yet.md",

@@ -18,18 +18,7 @@ use crate::{Kind, Proxy, Server};
 /// All cases share a server, but for those that make it suffer, which have one each. Every connection leads through a proxy of its
 /// own, so that a process can die without a word, whatever threads its client has.
 ///
-/// ```no_run
-/// # fn open(_: convoke_core::broker::BrokerConfig) -> convoke_core::BoxFuture<'static, Result<std::sync::Arc<dyn convoke_core::broker::Broker>, convoke_core::Error>> { todo!() }
-/// use convoke_servers::{Kind, Real};
-///
-/// fn nats(case: &str) -> Real {
-///     Real::new(Kind::Nats, case, open).option("lease=2s")
-/// }
-///
-/// fn main() { // a #[test]
-///     convoke_conformance::run(nats).assert().assert_lacking(&[]);
-/// }
-/// ```
+/// [`conform`] runs them all.
 pub struct Real {
     kind: Kind,
     alone: bool,
@@ -48,6 +37,30 @@ struct Connections {
     dead: Vec<Arc<Proxy>>,
     /// Until when nobody gets through.
     cut: Option<Instant>,
+}
+
+/// Runs the conformance suite on real servers of this kind: no promise is broken, and what cannot be tried is this and nothing else.
+///
+/// ```no_run
+/// # fn open(_: convoke_core::broker::BrokerConfig) -> convoke_core::BoxFuture<'static, Result<std::sync::Arc<dyn convoke_core::broker::Broker>, convoke_core::Error>> { todo!() }
+/// use convoke_servers::{Kind, Real, conform};
+///
+/// /// This broker lets every lease be extended.
+/// const LACKING: [&str; 1] = ["d10_where_no_lease_can_be_extended_a_longer_timeout_is_refused"];
+///
+/// fn main() { // a #[test]
+///     conform(Kind::Nats, &LACKING, |case| Real::new(Kind::Nats, case, open).option("lease=2s"));
+/// }
+/// ```
+///
+/// # Panics
+/// If it is not so. On a server that is not ours more may be lacking.
+pub fn conform(kind: Kind, lacking: &[&str], make: impl Fn(&str) -> Real + Sync) {
+    let report = convoke_conformance::run(make);
+    report.assert();
+    if std::env::var_os(kind.variable()).is_none() {
+        report.assert_lacking(lacking);
+    }
 }
 
 impl Real {
@@ -110,13 +123,22 @@ impl Real {
             connections.all.retain(|(broker, _)| broker.strong_count() > 0);
             connections.cut
         });
-        let proxy = Arc::new(self.server().await.map_err(failed)?.proxy().await.map_err(failed)?);
-        if let Some(left) = cut.and_then(|cut| cut.checked_duration_since(Instant::now())) {
+        let server = self.server().await.map_err(failed)?;
+        let proxy = match server.proxy().await {
+            Ok(proxy) => Some(Arc::new(proxy)),
+            Err(Stop::Lacking(_)) => None,
+            Err(stop) => return Err(failed(stop)),
+        };
+        if let (Some(proxy), Some(left)) = (&proxy, cut.and_then(|cut| cut.checked_duration_since(Instant::now()))) {
             proxy.cut(left).await;
         }
-        let url = BrokerUrl::parse(&format!("{}?{}", proxy.url(), self.options.join("&")))?;
+        let through = proxy.as_ref().map_or(server.url(), |proxy| proxy.url());
+        let between = if through.contains('?') { '&' } else { '?' };
+        let url = BrokerUrl::parse(&format!("{through}{between}{}", self.options.join("&")))?;
         let broker = (self.open)(BrokerConfig::new(url, "conformance")).await?;
-        self.with_connections(|connections| connections.all.push((Arc::downgrade(&broker), proxy)));
+        if let Some(proxy) = proxy {
+            self.with_connections(|connections| connections.all.push((Arc::downgrade(&broker), proxy)));
+        }
         Ok(broker)
     }
 }
@@ -166,6 +188,8 @@ impl Harness for Real {
     }
 
     async fn cut(&self, down: Duration) -> Result<(), Stop> {
+        // Says so if none can stand before this server.
+        self.server().await?.proxy().await?;
         let proxies: Vec<_> = self.with_connections(|connections| {
             connections.cut = Some(Instant::now() + down);
             connections.all.iter().map(|(_, proxy)| Arc::clone(proxy)).collect()
