@@ -5,6 +5,7 @@ mod apart;
 mod asking;
 mod failing;
 mod foreign;
+mod same;
 mod settling;
 mod shared;
 mod telling;

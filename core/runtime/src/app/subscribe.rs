@@ -59,7 +59,7 @@ impl AppHandle {
     }
 
     /// Makes sure that a topic exists, with the broker's default number of partitions. Where there are several brokers: on that which
-    /// the application publishes the topic to, as [`Publisher::publish_message`](crate::Publisher::publish_message) does; else on the
+    /// the application publishes the topic to, as [`Publisher::publish_message`](convoke_core::Publisher::publish_message) does; else on the
     /// first. [`create_topic_on`](Self::create_topic_on) names it.
     ///
     /// # Cancel safety
