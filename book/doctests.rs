@@ -24,6 +24,7 @@ chapters! {
     layers: "src/layers.md",
     configuration: "src/configuration.md",
     testing: "src/testing.md",
+    compiler_messages: "src/compiler-messages.md",
     guises: "src/guises.md",
     kafka: "src/kafka.md",
     nats: "src/nats.md",

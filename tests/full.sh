@@ -9,7 +9,12 @@ step() {
 step tests/servers.sh install
 step cargo test
 # What compiles an application as a user does, apart from the workspace.
-step cargo test --test mistakes --test sample -- --ignored
+step cargo test --test any_compiler --test registration --test sample -- --ignored
+# The texts of the compiler are those of one of its versions.
+pinned=$(sed -n 's/^const PINNED: &str = "\(.*\)";$/\1/p' tests/ui/tests/mistakes.rs)
+if rustc --version | grep -q "^rustc $pinned\."; then cargo=(cargo); else cargo=(cargo "+$pinned.0"); fi
+step "${cargo[@]}" test --test mistakes -- --ignored
+step tests/targets.sh
 # Each broker under the same contract, in real time: the embedded one, and those that have a server.
 step cargo test -p convoke-memory --test conformance -- --ignored
 step cargo test -p convoke-servers

@@ -104,6 +104,21 @@ fn code_that_is_shown_from_elsewhere_is_there() {
     }
 }
 
+#[test]
+fn compiler_messages_are_shown_as_they_are() {
+    let cases = root().join("../tests/ui/cases");
+    let folders = std::fs::read_dir(cases).unwrap().map(|folder| folder.unwrap().path());
+    let files = folders.flat_map(|folder| std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()));
+    let texts = files.filter(|file| file.extension().is_some_and(|extension| extension == "stderr"));
+    let texts: Vec<_> = texts.map(|file| read(&file).trim_end().to_owned()).collect();
+    let page = read(&root().join("src/compiler-messages.md"));
+    let shown: Vec<_> = page.split("```text\n").skip(1).filter_map(|rest| rest.split("\n```").next()).collect();
+    assert!(shown.len() > 5, "{shown:#?}");
+    for message in shown {
+        assert!(texts.iter().any(|text| text == message), "nothing says this any more:\n{message}");
+    }
+}
+
 /// The source of the conformance suite's cases.
 fn cases() -> String {
     let folder = root().join("../tests/conformance/src/cases");
