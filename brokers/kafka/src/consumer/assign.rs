@@ -116,7 +116,7 @@ impl Shared {
             let mut resume = Resume::default();
             (resume.unclean, resume.progress) = (saved.open, saved.progress.clone());
             let until = Instant::now() + self.plan.session;
-            self.events.assigned(part_id(index), place.0, place.1, state.parts[index].epoch, until, resume);
+            self.events.assigned(part_id(index), place.0, place.1, state.parts[index].epoch, Some(until), resume);
             if !self.plan.broadcast {
                 let opened = state.asked(index, at, saved.progress, true);
                 state.queued.extend(opened);

@@ -87,7 +87,7 @@ impl Shared {
         let topic = state.parts[index].topic;
         let index = state.own(topic, place, low, u64::MAX, Progress::default());
         let until = Instant::now() + self.plan.session;
-        self.events.assigned(part_id(index), place.0.clone(), place.1, state.parts[index].epoch, until, Resume::default());
+        self.events.assigned(part_id(index), place.0.clone(), place.1, state.parts[index].epoch, Some(until), Resume::default());
         Ok(())
     }
 }
