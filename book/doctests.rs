@@ -29,6 +29,7 @@ chapters! {
     kafka: "src/kafka.md",
     nats: "src/nats.md",
     real_servers: "src/real-servers.md",
+    redis: "src/redis.md",
     measured: "src/measured.md",
     promised: "src/promised.md",
     not_yet: "src/not-yet.md",

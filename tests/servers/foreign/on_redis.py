@@ -1,5 +1,7 @@
 """Redis Streams, by redis-py. A topic is a stream, and its partitions are the streams `{topic}:0` and so on."""
 
+import time
+
 import redis
 from lacking import Lacking
 
@@ -23,6 +25,10 @@ class Client:
             raise Lacking("an entry of a stream has a field at least")
         # As the command, for the same reason.
         self.redis.execute_command("XADD", topic, "*", *fields)
+        # Where somebody reads, it takes its place when it is moved to its partition.
+        until = time.monotonic() + 0.5
+        while self.redis.xlen(topic) and time.monotonic() < until:
+            time.sleep(0.005)
 
     def read(self, topic):
         entries = []

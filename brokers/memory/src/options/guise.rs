@@ -17,11 +17,11 @@ use super::{Leases, MAX_DELAY, Options, Positions, Rebalance, Unrouted};
 /// |---|---|---|---|---|
 /// | `settle` | watermark | message | message | message |
 /// | `delay` | republish | native | native | republish |
-/// | `schedule` (delayed publish) | no | no | no | no |
+/// | `schedule` (delayed publish) | no | no | yes | no |
 /// | `attempts` | exact: in the commit | exact | exact | at least |
 /// | `marks` (durable, of deaths) | in the commit | yes | yes | no |
 /// | `progress` (text of a commit) | 4096 | – | – | – |
-/// | `leases` | none | extendable, 30 s | extendable, 30 s | fixed, 30 min |
+/// | `leases` of deliveries | none | extendable, 30 s | none: a partition's is renewed for all | fixed, 30 min |
 /// | `credit` | messages and bytes | messages | messages | messages |
 /// | `ordering` | partition | partition | partition | single active consumer |
 /// | `rebalance` | cooperative, or [eager](Self::KafkaEager) | cooperative | cooperative | cooperative |
@@ -75,7 +75,13 @@ impl Guise {
                 ..options
             },
             Self::Nats => Options { delay: Delay::Native { max: MAX_DELAY }, headers: HeaderValues::Text, ..options },
-            Self::Redis => Options { delay: Delay::Native { max: MAX_DELAY }, positions: Positions::Entry, ..options },
+            Self::Redis => Options {
+                delay: Delay::Native { max: MAX_DELAY },
+                schedule: true,
+                leases: Leases::None,
+                positions: Positions::Entry,
+                ..options
+            },
             Self::RabbitMq => Options {
                 delay: Delay::Republish,
                 attempts: AttemptsKept::AtLeast,
