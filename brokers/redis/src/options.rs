@@ -25,7 +25,7 @@ pub struct Options {
     pub lease: Duration,
     /// `revoke`: how long an owner has to finish with a partition that another member is to have. Default 30 s.
     pub revoke: Duration,
-    /// `timeout`: how long the server may take to answer. Default 5 s, and half of `lease` at most.
+    /// `timeout`: how long the server may take to answer. Default 5 s. A sign of life has half of `lease` at most.
     pub timeout: Duration,
     /// `keep`: how long messages are kept that every group has settled, for groups that come later; `keep=forever` discards
     /// nothing. Default 1 h. What a group has not read, or not settled, is never discarded.
@@ -63,7 +63,7 @@ impl Options {
             0
         });
         let lease = said.duration("lease").unwrap_or(Duration::from_secs(10));
-        let timeout = said.duration("timeout").unwrap_or(Duration::from_secs(5)).min(lease / 2);
+        let timeout = said.duration("timeout").unwrap_or(Duration::from_secs(5));
         let keep = match said.text("keep").as_deref() {
             Some("forever") => None,
             Some(_) => said.duration("keep"),
@@ -145,7 +145,7 @@ mod tests {
         let options = read("redis://ada:hush@a,b:7/3?partitions=2&lease=4s&keep=forever&max_message=64").unwrap();
         assert_eq!((&*options.servers, options.database), (&["a:6379".to_owned(), "b:7".to_owned()][..], 3));
         assert_eq!((options.partitions, options.lease, options.keep), (2, Duration::from_secs(4), None));
-        assert_eq!((options.timeout, options.max_message), (Duration::from_secs(2), 64));
+        assert_eq!((options.timeout, options.max_message), (Duration::from_secs(5), 64));
         assert_eq!(options.user(), Some(("ada", Some("hush"))));
         assert!(!format!("{options:?}").contains("hush"));
         let options = read("redis://localhost").unwrap();

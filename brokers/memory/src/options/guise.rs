@@ -29,7 +29,7 @@ use super::{Leases, MAX_DELAY, Options, Positions, Rebalance, Unrouted};
 /// | `headers` | binary | text | binary | binary |
 /// | `unrouted` | kept | kept | kept | dropped, or returned |
 /// | `starts` (elsewhere than at the earliest) | yes | yes | yes | no |
-/// | `patterns` (topics by a pattern) | no | yes | yes | yes |
+/// | `patterns` (topics by a pattern) | no | yes | not yet | yes |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Guise {
@@ -80,6 +80,7 @@ impl Guise {
                 schedule: true,
                 leases: Leases::None,
                 positions: Positions::Entry,
+                patterns: false,
                 ..options
             },
             Self::RabbitMq => Options {

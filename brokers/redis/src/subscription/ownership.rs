@@ -11,6 +11,7 @@ use tokio::time::{Duration, Instant};
 
 use super::member::{Member, Stopped, no_script};
 use super::part::{Own, Part, Revoking};
+use crate::failure::Failure;
 use crate::reply::{Id, bytes, list, number, text, unsigned};
 use crate::script;
 
@@ -61,7 +62,9 @@ impl Member {
             }
         }
         let mut seen = Vec::new();
-        for answer in self.link.ask_all(&mut pipe).await? {
+        let asked = tokio::time::timeout(term / 2, self.link.ask_all(&mut pipe)).await;
+        let late = |_| Failure::NoAnswer(format!("a sign of life was not answered within {:?}", term / 2));
+        for answer in asked.map_err(late)?? {
             let mut answer = list(answer?);
             let mut next = || list(answer.next().unwrap_or_default()).map(text).collect::<Vec<_>>();
             let (mut members, holders) = (next(), next());
