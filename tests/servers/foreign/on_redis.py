@@ -26,7 +26,7 @@ class Client:
         # As the command, for the same reason.
         self.redis.execute_command("XADD", topic, "*", *fields)
         # Where somebody reads, it takes its place when it is moved to its partition.
-        until = time.monotonic() + 0.5
+        until = time.monotonic() + 3
         while self.redis.xlen(topic) and time.monotonic() < until:
             time.sleep(0.005)
 
