@@ -192,7 +192,7 @@ impl Member {
             let mut resume = Resume::default();
             resume.unclean = !open.is_empty() && open != self.desk.me;
             let name = self.desk.topics[part.topic].name.clone();
-            self.desk.events.assigned(part_id(*index), name, part.number, Epoch(epoch), tenure.until(), resume);
+            self.desk.events.assigned(part_id(*index), name, part.number, Epoch(epoch), Some(tenure.until()), resume);
         }
         Ok(refused)
     }
