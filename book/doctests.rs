@@ -30,6 +30,7 @@ chapters! {
     nats: "src/nats.md",
     real_servers: "src/real-servers.md",
     redis: "src/redis.md",
+    rabbitmq: "src/rabbitmq.md",
     measured: "src/measured.md",
     promised: "src/promised.md",
     not_yet: "src/not-yet.md",

@@ -23,12 +23,17 @@ const KAFKA: Option<OpenBroker> = Some(convoke_kafka::open);
 #[cfg(not(feature = "kafka"))]
 const KAFKA: Option<OpenBroker> = None;
 
+#[cfg(feature = "rabbitmq")]
+const RABBITMQ: Option<OpenBroker> = Some(convoke_rabbitmq::open);
+#[cfg(not(feature = "rabbitmq"))]
+const RABBITMQ: Option<OpenBroker> = None;
+
 static BROKERS: [BrokerFactory; 5] = [
     BrokerFactory::new(&["memory"], "memory", "memory://", MEMORY),
     BrokerFactory::new(&["kafka"], "kafka", "kafka://localhost:9092", KAFKA),
     BrokerFactory::new(&["nats"], "nats", "nats://localhost:4222", NATS),
     BrokerFactory::new(&["redis", "rediss"], "redis", "redis://localhost:6379", REDIS),
-    BrokerFactory::planned(&["amqp", "amqps"], "amqp://localhost:5672"),
+    BrokerFactory::new(&["amqp", "amqps"], "rabbitmq", "amqp://localhost:5672", RABBITMQ),
 ];
 
 inventory::submit! { Entry::Broker(&BROKERS[0]) }

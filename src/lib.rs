@@ -50,6 +50,7 @@
 //! | `redis` | no | 41 | Redis Streams, `redis://` |
 //! | `redis-tls` | no | 51 | the same with TLS, `rediss://` |
 //! | `nats` | no | 103 | NATS JetStream, `nats://` |
+//! | `rabbitmq` | no | 130 | RabbitMQ, `amqp://` and `amqps://` |
 //! | `config` | no | 5 | configuration files: `App::config_file`, `CONVOKE_CONFIG` |
 //! | `schema` | no | 4 | the schemas of payloads in `App::describe` and in lock files, for types that derive `schemars::JsonSchema` |
 //! | `testkit` | yes | 0 | `TestApp` and virtual time |
@@ -85,12 +86,15 @@ pub use convoke_macros::{event, handler, handlers};
 #[cfg(feature = "memory")]
 #[doc(inline)]
 pub use convoke_memory as memory;
-#[cfg(feature = "redis")]
-#[doc(no_inline)]
-pub use convoke_redis as redis;
 #[cfg(feature = "nats")]
 #[doc(no_inline)]
 pub use convoke_nats as nats;
+#[cfg(feature = "rabbitmq")]
+#[doc(no_inline)]
+pub use convoke_rabbitmq as rabbitmq;
+#[cfg(feature = "redis")]
+#[doc(no_inline)]
+pub use convoke_redis as redis;
 #[doc(inline)]
 pub use convoke_runtime::dead;
 #[cfg(feature = "testkit")]

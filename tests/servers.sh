@@ -197,7 +197,9 @@ CONF
 
 run_rabbitmq() {
     # What is published is traced, for who has to read all of it. It costs nothing where nobody is bound to the trace.
-    echo '[{rabbit, [{trace_vhosts, [<<"/">>]}]}].' >"$1/advanced.config"
+    # A test that waits for an acknowledgement's time-out does not wait for half an hour.
+    echo '[{rabbit, [{trace_vhosts, [<<"/">>]}, {consumer_timeout, '"${CONSUMER_TIMEOUT:-1800000}"'}, {channel_tick_interval, 1000}]}].' \
+        >"$1/advanced.config"
     # The port mapper belongs to the group, lest it stay behind.
     # shellcheck disable=SC2016
     launch "$1" env HOME="$1" RABBITMQ_NODENAME=rabbit@localhost RABBITMQ_NODE_PORT="$2" RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 \

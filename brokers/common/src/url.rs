@@ -147,6 +147,16 @@ impl<'u> UrlOptions<'u> {
         }
     }
 
+    /// The path, percent-decoded: one name, which may be empty.
+    pub fn path(&mut self) -> Option<String> {
+        let said = self.url.path();
+        let path = decode(said).filter(|_| !said.contains('/'));
+        if path.is_none() {
+            self.problem("what stands behind the host is one name, percent-encoded: write `/` as `%2F` and `%` as `%25`");
+        }
+        path
+    }
+
     /// That was all.
     ///
     /// # Errors
@@ -193,7 +203,12 @@ mod tests {
         assert_eq!((options.number("n"), options.flag("tls")), (Some(7), Some(true)));
         assert_eq!(options.secret("token").unwrap().reveal(), "x%y");
         assert_eq!(options.text("absent"), None);
+        assert_eq!(options.path().as_deref(), Some(""));
         options.finish().unwrap();
+        for (path, said) in [("my%2Fshop", Some("my/shop")), ("a/b", None), ("%", None)] {
+            let url = BrokerUrl::parse(&format!("amqp://a/{path}")).unwrap();
+            assert_eq!(UrlOptions::new("RabbitMQ", &url).path().as_deref(), said);
+        }
     }
 
     #[test]

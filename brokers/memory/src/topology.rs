@@ -155,6 +155,10 @@ impl State {
         if !(spec.broadcast && spec.start == Start::New) {
             self.check_start(spec.start)?;
         }
+        if spec.until_end && !self.options.ends {
+            let message = "this memory broker marks no end to read to (`ends=no`); drain the application instead";
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
         if spec.topics.is_empty() {
             return Err(Error::new(ErrorKind::Configuration, "a subscription reads at least one topic; name it"));
         }

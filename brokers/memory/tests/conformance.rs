@@ -142,6 +142,7 @@ fn lacking(guise: Option<Guise>) -> Vec<&'static str> {
         Some(Guise::RabbitMq) => &[
             POSITIONS,
             BYTES,
+            "d15_reading_to_a_marked_end_ends_when_everything_before_it_is_settled",
             "d07b_a_message_that_kills_its_process_is_given_up_and_takes_no_others",
             "d07b_what_was_in_flight_at_a_death_is_tried_alone_once",
             "d24_what_the_broker_discarded_before_it_was_read_is_reported",

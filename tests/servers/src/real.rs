@@ -24,6 +24,7 @@ pub struct Real {
     alone: bool,
     open: OpenBroker,
     options: Vec<String>,
+    variables: Vec<(&'static str, &'static str)>,
     stretch: u32,
     limit: Duration,
     server: OnceCell<Server>,
@@ -72,6 +73,7 @@ impl Real {
             alone: convoke_conformance::needs_the_server_alone(case),
             open,
             options: Vec::new(),
+            variables: Vec::new(),
             stretch: 1,
             limit: Duration::from_secs(180),
             server: OnceCell::new(),
@@ -83,6 +85,13 @@ impl Real {
     #[must_use]
     pub fn option(mut self, option: &str) -> Self {
         self.options.push(option.to_owned());
+        self
+    }
+
+    /// Has the case run on a server of its own that is started with this variable, see [`Server::launch_with`].
+    #[must_use]
+    pub fn variable(mut self, name: &'static str, value: &'static str) -> Self {
+        self.variables.push((name, value));
         self
     }
 
@@ -108,7 +117,12 @@ impl Real {
     /// # Cancel safety
     /// As [`Server::launch`].
     pub async fn server(&self) -> Result<&Server, Stop> {
-        let launch = || async { if self.alone { Server::launch(self.kind).await } else { Server::shared(self.kind).await } };
+        let launch = || async {
+            match self.alone || !self.variables.is_empty() {
+                true => Server::launch_with(self.kind, &self.variables).await,
+                false => Server::shared(self.kind).await,
+            }
+        };
         self.server.get_or_try_init(launch).await
     }
 

@@ -49,12 +49,23 @@ impl Server {
     /// # Cancel safety
     /// A server that is about to start ends again.
     pub async fn launch(kind: Kind) -> Result<Self, Stop> {
+        Self::launch_with(kind, &[]).await
+    }
+
+    /// The same, with variables that `tests/servers.sh` knows: `CONSUMER_TIMEOUT` of RabbitMQ, in milliseconds.
+    ///
+    /// # Errors
+    /// As [`launch`](Self::launch).
+    ///
+    /// # Cancel safety
+    /// As [`launch`](Self::launch).
+    pub async fn launch_with(kind: Kind, variables: &[(&str, &str)]) -> Result<Self, Stop> {
         static COUNT: AtomicUsize = AtomicUsize::new(1);
         if let Ok(url) = std::env::var(kind.variable()) {
             return Ok(Self::new(kind, url, None, Vec::new()));
         }
         let name = format!("{kind}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let held = Held::start(Command::new(script()).args(["hold", &name]))?;
+        let held = Held::start(Command::new(script()).args(["hold", &name]).envs(variables.iter().copied()))?;
         let said = held.say(None).await?;
         let mut words = said.split(' ');
         let url = words.next().unwrap_or_default().to_owned();

@@ -29,7 +29,8 @@ use super::{Leases, MAX_DELAY, Options, Positions, Rebalance, Unrouted};
 /// | `headers` | binary | text | binary | binary |
 /// | `unrouted` | kept | kept | kept | dropped, or returned |
 /// | `starts` (elsewhere than at the earliest) | yes | yes | yes | no |
-/// | `patterns` (topics by a pattern) | no | yes | not yet | yes |
+/// | `patterns` (topics by a pattern) | no | yes | not yet | not yet |
+/// | `ends` (reading to a marked end) | yes | yes | yes | not yet |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Guise {
@@ -93,6 +94,8 @@ impl Guise {
                 positions: Positions::Tag,
                 unrouted: Unrouted::Drop,
                 starts: false,
+                patterns: false,
+                ends: false,
                 ..options
             },
         }

@@ -141,6 +141,8 @@ pub struct Options {
     pub starts: bool,
     /// `patterns`: whether topics can be read by a pattern: `yes` (default) or `no`.
     pub patterns: bool,
+    /// `ends`: whether a subscription can read up to a marked end: `yes` (default) or `no`.
+    pub ends: bool,
 }
 
 /// The longest delay of a message that is given back.
@@ -173,6 +175,7 @@ impl Default for Options {
             unrouted: Unrouted::Keep,
             starts: true,
             patterns: true,
+            ends: true,
         }
     }
 }
@@ -193,7 +196,7 @@ impl Options {
         partitions: u32, retention: u64, retention_bytes: u64, history: u64, full: Full, max_message: usize, lease: Duration,
         revoke: Duration, settle: SettleBy, delay: Delay, schedule: bool, attempts: AttemptsKept, marks: bool, progress: usize,
         leases: Leases, credit: Credit, ordering: Ordering, rebalance: Rebalance, positions: Positions, headers: HeaderValues,
-        unrouted: Unrouted, starts: bool, patterns: bool
+        unrouted: Unrouted, starts: bool, patterns: bool, ends: bool
     );
 
     /// The options of another broker, over those that are set so far: what is set after this changes the guise.
@@ -244,7 +247,7 @@ impl Options {
         capabilities.header_values = self.headers;
         capabilities.start_positions = self.starts;
         capabilities.broadcast = true;
-        capabilities.until_end = true;
+        capabilities.until_end = self.ends;
         capabilities.patterns = self.patterns;
         capabilities.drops_unrouted = self.unrouted == Unrouted::Drop;
         capabilities

@@ -80,11 +80,12 @@ impl Options {
             "unrouted" => self.unrouted = word(name, value, &[("keep", Unrouted::Keep), ("drop", Unrouted::Drop)])?,
             "starts" => self.starts = word(name, value, &YES)?,
             "patterns" => self.patterns = word(name, value, &YES)?,
+            "ends" => self.ends = word(name, value, &YES)?,
             _ => {
                 return Err(invalid(format!(
                     "the memory broker has no option `{name}`: it has partitions, retention, retention_bytes, history, full, \
                      max_message, lease and revoke; and guise, settle, delay, schedule, attempts, marks, progress, leases, credit, \
-                     ordering, rebalance, positions, headers, unrouted, starts and patterns"
+                     ordering, rebalance, positions, headers, unrouted, starts, patterns and ends"
                 )));
             }
         }

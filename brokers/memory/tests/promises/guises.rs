@@ -39,7 +39,7 @@ fn each_guise_declares_what_it_does() {
     assert!(native(&nats) && native(&redis) && !native(&rabbit));
     assert_eq!((nats.header_values, redis.header_values), (HeaderValues::Text, HeaderValues::Binary));
     assert!(rabbit.drops_unrouted && !rabbit.stable_positions && !rabbit.start_positions && !rabbit.marks);
-    assert_eq!(rabbit.lease, LeaseKind::Fixed(Duration::from_secs(1800)));
+    assert_eq!((rabbit.lease, rabbit.patterns, rabbit.until_end), (LeaseKind::Fixed(Duration::from_secs(1800)), false, false));
 }
 
 #[tokio::test(start_paused = true)]

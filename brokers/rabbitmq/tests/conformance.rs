@@ -1,0 +1,41 @@
+//! The conformance suite on a real RabbitMQ, which is killed, frozen and cut off.
+
+use std::time::Duration;
+
+use convoke_servers::{Kind, Real};
+
+/// The cases that wait until an acknowledgement is overdue, or longer.
+const OVERDUE: [&str; 4] = [
+    "d10_a_slow_handler_is_kept_alive_with_all_that_waits_behind_it",
+    "d12_a_process_that_was_frozen_starts_nothing_that_another_has_taken_over",
+    "d18_what_a_drain_gave_back_does_not_come_and_go_while_it_waits",
+    "d19_a_handler_that_is_paused_for_longer_than_its_lease_loses_and_repeats_nothing",
+];
+
+/// The cases in which the others have work to do until a member has come.
+const MEMBERS: [&str; 2] =
+    ["d12_a_key_is_in_order_while_members_come_and_go", "d15_members_share_the_work_and_joining_and_leaving_loses_nothing"];
+
+fn rabbitmq(case: &str) -> Real {
+    let real = Real::new(Kind::RabbitMq, case, convoke_rabbitmq::open).limit(Duration::from_secs(300));
+    if OVERDUE.contains(&case) {
+        return real.variable("CONSUMER_TIMEOUT", "20000").option("consumer_timeout=20s");
+    }
+    real.stretch(if MEMBERS.contains(&case) { 4 } else { 1 })
+}
+
+/// What RabbitMQ has not, or cannot be made to do.
+const LACKING: [&str; 7] = [
+    "d07b_a_message_that_kills_its_process_is_given_up_and_takes_no_others",
+    "d07b_what_was_in_flight_at_a_death_is_tried_alone_once",
+    "d14_positions_are_committed_below_what_is_in_flight",
+    "d15_reading_to_a_marked_end_ends_when_everything_before_it_is_settled",
+    "d16_bytes_in_flight_are_bounded_too",
+    "d24_at_a_gap_the_subscription_stops_if_the_policy_says_so",
+    "d24_what_the_broker_discarded_before_it_was_read_is_reported",
+];
+
+#[test]
+fn rabbitmq_keeps_the_delivery_contract() {
+    convoke_conformance::run(rabbitmq).assert().assert_lacking(&LACKING);
+}
