@@ -30,9 +30,9 @@ class Client:
             lines.append(name.encode() + b": " + value + b"\r\n")
         stored = self.answer(self.request(topic, payload, b"NATS/1.0\r\n" + b"".join(lines) + b"\r\n"))
         # Where an application runs, it moves the message to its partition: only then it stands in front of what is published next.
-        for _ in range(150):
+        for _ in range(75):
             router = self.ask(f"CONSUMER.INFO.{stored['stream']}.convoke-router", {}, none=404)
-            if router is None or router["num_waiting"] == 0 or router["ack_floor"]["stream_seq"] >= stored["seq"]:
+            if router is None or router["ack_floor"]["stream_seq"] >= stored["seq"]:
                 break
             time.sleep(0.02)
 
