@@ -123,6 +123,20 @@ impl Nats {
         all
     }
 
+    async fn lag_of_all(&self, group: &str, topics: &[Topic]) -> Result<Lag, Error> {
+        let store = self.store().await?;
+        let mut sum = Lag::default();
+        for group in self.own_groups(group) {
+            let lag = lag::lag(&self.link, store, &group, topics, self.in_hand(&group)).await?;
+            let add = |one: Option<u64>, other: Option<u64>| one.map(|one| one + other.unwrap_or(0)).or(other);
+            sum.backlog = add(sum.backlog, lag.backlog);
+            sum.unsettled = add(sum.unsettled, lag.unsettled);
+            sum.delayed = add(sum.delayed, lag.delayed);
+            sum.oldest = sum.oldest.max(lag.oldest);
+        }
+        Ok(sum)
+    }
+
     async fn parts(&self, spec: &SubscribeSpec, group: &str, lasts: Option<Duration>) -> Result<Vec<Part>, Error> {
         let mut parts = Vec::new();
         for topic in topology::resolve(&self.link, &spec.topics).await? {
@@ -214,17 +228,16 @@ impl Broker for Nats {
 
     async fn lag(&self, group: &str, topics: &[Topic]) -> Result<Lag, Error> {
         self.check_open()?;
-        let store = self.store().await?;
-        let mut sum = Lag::default();
-        for group in self.own_groups(group) {
-            let lag = lag::lag(&self.link, store, &group, topics, self.in_hand(&group)).await?;
-            let add = |one: Option<u64>, other: Option<u64>| one.map(|one| one + other.unwrap_or(0)).or(other);
-            sum.backlog = add(sum.backlog, lag.backlog);
-            sum.unsettled = add(sum.unsettled, lag.unsettled);
-            sum.delayed = add(sum.delayed, lag.delayed);
-            sum.oldest = sum.oldest.max(lag.oldest);
+        // Whoever asks how things are does not wait for a connection.
+        let mut up = self.link.up.clone();
+        up.mark_unchanged();
+        if !self.link.is_up() {
+            return Err(self.link.lost());
         }
-        Ok(sum)
+        tokio::select! {
+            lag = self.lag_of_all(group, topics) => lag,
+            _ = up.changed() => Err(self.link.lost()),
+        }
     }
 
     fn health(&self) -> Health {

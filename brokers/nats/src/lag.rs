@@ -66,7 +66,7 @@ async fn one(
     if out > 0 {
         // For the server all of this is out: what waits for its time, what is in somebody's hands, and what nobody has any more.
         let kept = store.kept(&store::place(group, topic.as_str(), partition)).await?;
-        let waits = kept.values().filter(|kept| !kept.hold && !kept.due_in().is_zero()).count() as u64;
+        let waits = kept.values().filter(|kept| kept.waits()).count() as u64;
         behind.delayed = waits.min(out);
         let rest = out - behind.delayed;
         behind.unsettled = match hands.and_then(|hands| hands.count()) {

@@ -15,7 +15,7 @@ use crate::failure;
 use crate::options::Options;
 
 /// The longest wait between two attempts to connect.
-const RECONNECT_WITHIN: Duration = Duration::from_secs(5);
+const RECONNECT_WITHIN: Duration = Duration::from_secs(2);
 
 /// A connection, and what it was opened with.
 #[derive(Debug)]

@@ -198,8 +198,7 @@ impl Held {
             known.reply = arrived.reply;
             return Taken::Kept;
         }
-        let early = |kept: &Kept| !kept.hold && !kept.due_in().is_zero();
-        if self.kept.get(&sequence).is_some_and(early) {
+        if self.kept.get(&sequence).is_some_and(Kept::waits) {
             return Taken::Early(arrived);
         }
         self.ready.insert(sequence, arrived);

@@ -39,6 +39,11 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
+    /// Whether it waits on the server, and lets others pass.
+    pub(crate) fn waits(&self) -> bool {
+        !self.hold && !self.due_in().is_zero()
+    }
+
     /// How much longer it is to wait.
     pub(crate) fn due_in(&self) -> Duration {
         Duration::from_millis(self.due.saturating_sub(now_millis()))

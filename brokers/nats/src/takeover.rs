@@ -2,7 +2,7 @@
 //!
 //! What a former owner was given and did not settle comes back from the server after `ack_wait`, behind what is new. So whoever takes
 //! over first lets all of it expire: `ack_wait` is set to a millisecond for a moment. What comes then is collected until nothing is
-//! out that is not here, and sorted. This brings back too what waits for a delayed retry; it is sent back for the rest of its time.
+//! out that is not here, and sorted. This may bring back too what waits for a delayed retry; it is sent back for the rest of its time.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -60,10 +60,10 @@ impl Seen {
 
 /// A stream holds many partitions, and its sequence numbers do not tell which of them had what was discarded; a consumer is moved along
 /// when its stream is purged. So whoever gives a partition back keeps up to where he has seen it.
-async fn seen(store: &Store, place: &str, stream: &Stream, info: &Info) -> Result<Seen, Error> {
+fn seen(left_at: Option<(u64, u64)>, stream: &Stream, info: &Info) -> Seen {
     let (state, delivered) = (&stream.cached_info().state, &info.delivered);
     let mut seen = Seen { upto: delivered.stream_sequence + 1, count: delivered.consumer_sequence, first: state.first_sequence };
-    match store.seen(place).await? {
+    match left_at {
         // Nothing was delivered since: wherever the consumer stands now, nobody has seen what was between.
         Some((upto, count)) if count == seen.count => seen.upto = upto,
         Some((upto, _)) => seen.upto = seen.upto.max(upto),
@@ -74,20 +74,24 @@ async fn seen(store: &Store, place: &str, stream: &Stream, info: &Info) -> Resul
     if seen.gap().is_none() && info.num_pending == 0 {
         seen.upto = seen.upto.max(state.last_sequence + 1);
     }
-    Ok(seen)
+    seen
 }
 
 /// Recovers a partition that was just won.
 pub(crate) async fn recover(link: &Link, store: &Store, durable: Durable<'_>, place: &str) -> Result<Recovered, Error> {
     let text = || format!("topic `{}` cannot be taken over by group `{}`", durable.topic, durable.group);
     let name = durable.name();
-    // First the stream, then the consumer: what the consumer has not reached yet is then newer than what is known of the stream.
-    let stream = link.jetstream.get_stream(durable.stream()).await.map_err(|error| failure::of(text(), error))?;
     let inbox = link.client.new_inbox();
-    let answers = link.client.subscribe(format!("{inbox}.*")).await.map_err(|error| failure::of(text(), error))?;
-    let info = stream.consumer_info(&name).await.map_err(|error| failure::of(text(), error))?;
-    let seen = seen(store, place, &stream, &info).await?;
-    let mut recovered = Recovered { inbox, answers, pending: BTreeMap::new(), kept: store.kept(place).await?, seen };
+    let looked = async {
+        let answers = link.client.subscribe(format!("{inbox}.*")).await.map_err(|error| failure::of(text(), error))?;
+        // First the stream, then the consumer: what the consumer has not reached yet is then newer than what is known of the stream.
+        let stream = link.jetstream.get_stream(durable.stream()).await.map_err(|error| failure::of(text(), error))?;
+        let info = stream.consumer_info(&name).await.map_err(|error| failure::of(text(), error))?;
+        Ok((answers, stream, info))
+    };
+    let ((answers, stream, info), kept, left_at) = tokio::try_join!(looked, store.kept(place), store.seen(place))?;
+    let seen = seen(left_at, &stream, &info);
+    let mut recovered = Recovered { inbox: inbox.clone(), answers, pending: BTreeMap::new(), kept, seen };
     // What is settled needs nothing kept; whoever settled it died before it could say so.
     for done in recovered.kept.range(..=info.ack_floor.stream_sequence).map(|(sequence, _)| *sequence).collect::<Vec<_>>() {
         store.drop_kept(place, done).await?;
@@ -117,21 +121,23 @@ async fn set_ack_wait(stream: &Stream, info: &Info, ack_wait: Duration) -> Resul
     Ok(())
 }
 
-/// Pulls until everything that is out is here.
+/// Pulls until everything that is out is here, but for what waits for longer than `ack_wait`: that does not expire, and comes when it is due.
 async fn collect(link: &Link, stream: &Stream, durable: &Durable<'_>, recovered: &mut Recovered) -> Result<(), Error> {
     let text = "what a former owner left cannot be collected";
-    let mut early = HashSet::new();
-    for round in 0..ROUNDS {
+    let (mut early, mut quiet) = (HashSet::new(), false);
+    for _round in 0..ROUNDS {
         let info = stream.consumer_info(durable.name()).await.map_err(|error| failure::of(text, error))?;
-        let have = recovered.pending.len() + early.len();
-        if info.num_ack_pending <= have {
+        let left = info.num_ack_pending.saturating_sub(recovered.pending.len() + early.len());
+        let waits = recovered.kept.iter().filter(|(sequence, kept)| kept.waits() && !early.contains(*sequence)).count();
+        if left == 0 || (quiet && left <= waits) {
             return Ok(());
         }
-        if round > 0 {
+        let before = (recovered.pending.len(), early.len());
+        pull(link, durable, left.min(BATCH), recovered, &mut early).await?;
+        quiet = before == (recovered.pending.len(), early.len());
+        if quiet {
             sleep(Duration::from_millis(50)).await;
         }
-        let batch = (info.num_ack_pending - have).min(BATCH);
-        pull(link, durable, batch, recovered, &mut early).await?;
     }
     let text = format!("{text}: some of it is still out with somebody else; it is tried again");
     Err(Error::new(ErrorKind::Timeout, text))
@@ -144,16 +150,13 @@ async fn pull(
     recovered: &mut Recovered,
     early: &mut HashSet<u64>,
 ) -> Result<(), Error> {
-    let text = "what a former owner left cannot be asked for";
-    let (topic, subject) = (durable.topic, durable.pull_subject());
     let request = format!(r#"{{"batch":{batch},"no_wait":true}}"#);
     let reply = format!("{}.0", recovered.inbox);
-    link.client.publish_with_reply(subject, reply, request.into()).await.map_err(|error| failure::of(text, error))?;
+    link.send(durable.pull_subject().into(), Some(reply.into()), request.into()).await?;
     for _each in 0..batch {
         let Ok(Some(message)) = timeout(Duration::from_secs(1), recovered.answers.next()).await else { break };
-        let Some(Answer::Message(arrived)) = arrival::read(topic, message) else { break };
-        let waits = |kept: &&Kept| !kept.hold && !kept.due_in().is_zero();
-        match recovered.kept.get(&arrived.sequence).filter(waits) {
+        let Some(Answer::Message(arrived)) = arrival::read(durable.topic, message) else { break };
+        match recovered.kept.get(&arrived.sequence).filter(|kept| kept.waits()) {
             Some(kept) => {
                 early.insert(arrived.sequence);
                 later(link, arrived.reply, kept.due_in()).await?;

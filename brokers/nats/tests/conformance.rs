@@ -15,7 +15,7 @@ const LACKING: [&str; 4] = [
 fn nats(case: &str) -> Real {
     let real = Real::new(Kind::Nats, case, convoke_nats::open);
     // Where members come one after the other, something has to be left to do for the last one.
-    let stretch = if case.contains("member") { 3 } else { 1 };
+    let stretch = if case.contains("members") { 8 } else { 1 };
     let real = real.option("lease=3s").option("ack_wait=4s").option("revoke=3s").option("timeout=10s");
     real.stretch(stretch).limit(Duration::from_secs(300))
 }
