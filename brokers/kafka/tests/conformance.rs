@@ -2,7 +2,7 @@
 //!
 //! The largest message is smaller than by default, so that foreign clients can write it with their own defaults.
 
-use convoke_servers::{Kind, Real};
+use convoke_servers::{Kind, Real, conform};
 
 /// What Kafka has not: leases that nobody can extend.
 const LACKING: [&str; 1] = ["d10_where_no_lease_can_be_extended_a_longer_timeout_is_refused"];
@@ -10,5 +10,5 @@ const LACKING: [&str; 1] = ["d10_where_no_lease_can_be_extended_a_longer_timeout
 #[test]
 fn kafka_keeps_the_delivery_contract() {
     let kafka = |case: &str| Real::new(Kind::Kafka, case, convoke_kafka::open).option("session=6s").option("max_message=900000");
-    convoke_conformance::run(kafka).assert().assert_lacking(&LACKING);
+    conform(Kind::Kafka, &LACKING, kafka);
 }

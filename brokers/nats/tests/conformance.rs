@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use convoke_servers::{Kind, Real};
+use convoke_servers::{Kind, Real, conform};
 
 /// What is not tried on NATS: positions are not committed, leases are extended, credit is messages, and there are no tombstones.
 const LACKING: [&str; 4] = [
@@ -22,5 +22,5 @@ fn nats(case: &str) -> Real {
 
 #[test]
 fn nats_keeps_the_delivery_contract() {
-    convoke_conformance::run(nats).assert().assert_lacking(&LACKING);
+    conform(Kind::Nats, &LACKING, nats);
 }

@@ -61,7 +61,8 @@
 //! # Time
 //! Cases state waits and delays in milliseconds that [`Harness::time`] stretches. In real time every process has a runtime on a
 //! thread of its own, and is killed by dropping that where it stands; for a client with threads of its own see
-//! [`Harness::bury`]. The whole suite takes a few minutes then, and longer with a long lease. In [virtual](Time::Virtual) time,
+//! [`Harness::bury`]. The whole suite takes a few minutes then, and longer with a long lease, though several cases run at the same
+//! time: they have topics of their own, and a case that [needs the server alone](needs_the_server_alone) must be given one. In [virtual](Time::Virtual) time,
 //! for brokers within the process, it takes seconds.
 //!
 //! # What it does not do
