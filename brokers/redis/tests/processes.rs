@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use convoke::prelude::*;
 use convoke_core::broker::{BrokerConfig, BrokerUrl, EnsureMode, PublishOutcome, TopicSpec, Topology};
 use convoke_core::{Message, Outgoing, Topic};
-use convoke_redis::client::{Client, cmd};
+use convoke_redis::client::{AsyncConnectionConfig, Client, cmd};
 use convoke_servers::{Kind, Server};
 use serde::{Deserialize, Serialize};
 
@@ -68,7 +68,8 @@ impl Drop for Worker {
 
 /// All results, in the order of each partition.
 async fn done(url: &str) -> Result<Vec<Done>, Failed> {
-    let mut connection = Client::open(url)?.get_multiplexed_async_connection().await?;
+    let patient = AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(20)));
+    let mut connection = Client::open(url)?.get_multiplexed_async_connection_with_config(&patient).await?;
     let mut all = Vec::new();
     for partition in 0..8 {
         let mut range = cmd("XRANGE");
@@ -85,12 +86,14 @@ async fn done(url: &str) -> Result<Vec<Done>, Failed> {
 async fn until(url: &str, what: &str, holds: impl Fn(&[Done]) -> bool) -> Result<Vec<Done>, Failed> {
     let begun = Instant::now();
     loop {
-        let all = done(url).await?;
-        if holds(&all) {
-            return Ok(all);
+        let all = done(url).await;
+        if let Ok(all) = &all
+            && holds(all)
+        {
+            return Ok(all.clone());
         }
         if begun.elapsed() > Duration::from_secs(120) {
-            return Err(format!("waited for in vain: {what}; {} results", all.len()).into());
+            return Err(format!("waited for in vain: {what}; {:?} results", all.map(|all| all.len())).into());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

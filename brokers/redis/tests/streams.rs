@@ -9,7 +9,7 @@ use convoke_core::broker::{
     Subscription, SubscriptionEvent, TopicSpec, Topology,
 };
 use convoke_core::{ErrorKind, Incoming, Key, Message, Outgoing, Position};
-use convoke_redis::client::{Client, Cmd, FromRedisValue, cmd};
+use convoke_redis::client::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, cmd};
 use convoke_servers::{Kind, Server};
 
 type Result<T = (), E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
@@ -27,7 +27,8 @@ impl Bench {
     }
 
     async fn ask<T: FromRedisValue>(&self, question: &Cmd) -> Result<T> {
-        let mut connection = Client::open(self.server.url())?.get_multiplexed_async_connection().await?;
+        let patient = AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(20)));
+        let mut connection = Client::open(self.server.url())?.get_multiplexed_async_connection_with_config(&patient).await?;
         Ok(question.query_async(&mut connection).await?)
     }
 
@@ -194,6 +195,11 @@ async fn who_lost_its_lease_settles_nothing() -> Result {
     assert_eq!(payloads(&again), counted(0..10), "they come again, to whoever has it then");
     assert!(again[0].token.epoch > messages[0].token.epoch);
     ack(&first, &again).await;
+    // Whoever settles when all is over is answered too.
+    first.control.close().await;
+    let late = first.control.settle(vec![Settlement::new(again[0].token.clone(), Settle::Ack)]);
+    let late = tokio::time::timeout(Duration::from_secs(5), late).await?;
+    assert!(!matches!(late[..], [Settled::Applied]), "{late:?}");
     Ok(())
 }
 

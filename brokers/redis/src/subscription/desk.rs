@@ -82,6 +82,12 @@ impl Desk {
         self.closing.load(SeqCst)
     }
 
+    /// Nobody works here any more: whoever waits for an answer is told so, also if he comes just now.
+    pub(crate) fn end(&self) {
+        self.closed.send_replace(true);
+        drop(self.take_orders());
+    }
+
     fn begin_to_close(&self) {
         self.closing.store(true, SeqCst);
         self.changed.notify_one();
@@ -119,6 +125,9 @@ impl SubscriptionControl for Control {
         self.0.open_orders.send_modify(|open| *open += 1);
         self.0.orders.lock().unwrap_or_else(PoisonError::into_inner).push_back(Order { batch, answer });
         self.0.ordered.notify_one();
+        if *self.0.closed.borrow() {
+            drop(self.0.take_orders());
+        }
         Box::pin(async move {
             let gone = || Settled::Failed(Error::new(ErrorKind::Closed, "the subscription has ended; the message comes again"));
             answered.await.unwrap_or_else(|_| (0..count).map(|_| gone()).collect())

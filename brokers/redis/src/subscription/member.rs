@@ -60,7 +60,7 @@ struct Ends(Arc<Desk>);
 impl Drop for Ends {
     fn drop(&mut self) {
         self.0.events.end();
-        self.0.closed.send_replace(true);
+        self.0.end();
     }
 }
 
