@@ -28,6 +28,8 @@ const WINDOW_BYTES: u64 = 4 << 20;
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How long nothing comes, although there is more, before others are taken to have it.
 const QUIET: Duration = Duration::from_secs(30);
+/// How long a letter that was given out may be on its way to us.
+const ON_ITS_WAY: Duration = Duration::from_secs(3);
 /// How long a settlement that is not answered is repeated.
 const SETTLE_WITHIN: Duration = Duration::from_secs(30);
 
@@ -150,13 +152,17 @@ impl<'b> Reader<'b> {
                 quiet_since = Instant::now();
                 continue;
             }
-            let backlog = self.broker.lag(names::REDRIVE_GROUP, &self.spec.topics).await.ok().and_then(|lag| lag.backlog);
+            let lag = self.broker.lag(names::REDRIVE_GROUP, &self.spec.topics).await.unwrap_or_default();
             // What came while the broker was asked is no backlog any more, and ours.
             if let Some(event) = self.happened(false).await {
                 self.take(event).await;
                 return true;
             }
-            self.exhausted = backlog == Some(0);
+            // Nor is it one that the broker has given out, and that has not reached us yet. Where others have partitions, they have it.
+            let alone = self.parts.len() == self.partitions as usize && quiet_since.elapsed() < ON_ITS_WAY;
+            let held = self.seen.values().filter(|seen| **seen != Seen::Settled).count() as u64;
+            let reached = !alone || lag.unsettled.is_none_or(|unsettled| unsettled <= held);
+            self.exhausted = lag.backlog == Some(0) && reached;
             if self.exhausted || quiet_since.elapsed() > QUIET {
                 return false;
             }
