@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use convoke_core::broker::{
-    Broker, BrokerConfig, BrokerUrl, EnsureMode, GroupSpec, Settle, Settled, Settlement, SubscribeSpec, Subscription,
-    SubscriptionEvent, TopicSpec, Topology,
+    Broker, BrokerConfig, BrokerUrl, Capabilities, EnsureMode, GroupSpec, Settle, Settled, Settlement, SubscribeSpec,
+    Subscription, SubscriptionEvent, TopicSpec, Topology,
 };
 use convoke_core::{Error, ErrorKind, Incoming, Message, Outgoing};
+use convoke_memory::{Guise, MemoryBroker};
 use convoke_nats::async_nats::{Client, jetstream};
 use convoke_servers::{Kind, Server};
 
@@ -134,4 +135,21 @@ async fn a_server_that_is_not_there_is_told_at_once() {
     let error = open(&format!("nats://127.0.0.1:{port}")).await.map(drop).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connection);
     assert!(error.to_string().contains("nothing listens at 127.0.0.1"), "{error}");
+}
+
+/// What the fast tests of an application are told of NATS is what it finds there.
+#[tokio::test]
+async fn the_guise_of_nats_declares_what_nats_declares() {
+    let server = Server::shared(Kind::Nats).await.unwrap();
+    let real = open(server.url()).await.unwrap();
+    let guise = MemoryBroker::with(convoke_memory::Options::default().guise(Guise::Nats)).unwrap();
+    let [real, guise] = [real.capabilities(), guise.capabilities()];
+    let declared = |of: &Capabilities| {
+        (
+            (of.ordering, of.settle, of.delay, of.publish_delay, of.attempts, of.marks, of.progress, of.stable_positions),
+            (of.lease, of.credit, of.header_values, of.transactions, of.start_positions, of.patterns, of.broadcast, of.until_end),
+            (of.expiry, of.reply_to, of.drops_unrouted),
+        )
+    };
+    assert_eq!(declared(real), declared(guise));
 }
