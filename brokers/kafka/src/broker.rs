@@ -225,8 +225,11 @@ impl fmt::Debug for Kafka {
     }
 }
 
+/// What librdkafka waits for when a client ends is not waited for here.
 impl Drop for Kafka {
     fn drop(&mut self) {
         self.link.close();
+        let (askers, asking) = (self.askers.take(), Arc::clone(&self.asking));
+        drop(std::thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop((askers, asking))));
     }
 }

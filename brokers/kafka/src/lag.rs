@@ -23,6 +23,13 @@ const ANSWER: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub(crate) struct Askers(Mutex<HashMap<String, Arc<BaseConsumer<Plain>>>>);
 
+impl Askers {
+    /// All of them, to be ended.
+    pub(crate) fn take(&self) -> HashMap<String, Arc<BaseConsumer<Plain>>> {
+        std::mem::take(&mut *lock(&self.0))
+    }
+}
+
 impl Kafka {
     fn asker(&self, group: &str) -> Result<Arc<BaseConsumer<Plain>>, Error> {
         let mut askers = lock(&self.askers.0);

@@ -13,7 +13,8 @@ class Client:
 
     def produce(self, topic, key, headers, payload):
         if self.producer is None:
-            options = {"acks": "all", "linger.ms": 0, "delivery.timeout.ms": 8_000, "topic.metadata.propagation.max.ms": 1_000}
+            # Keys go where the Java client, and ours, place them.
+            options = {"partitioner": "murmur2_random", "acks": "all", "linger.ms": 0, "delivery.timeout.ms": 8_000, "topic.metadata.propagation.max.ms": 1_000}
             self.producer = Producer(self.common | self.log | options)
         errors = []
         self.producer.produce(topic, key=key, headers=headers, value=payload, on_delivery=lambda error, _: errors.append(error))

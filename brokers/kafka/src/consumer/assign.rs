@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use convoke_core::Position;
-use convoke_core::broker::{Progress, Resume, Saved, SubscriptionEvent};
+use convoke_core::broker::{Progress, Resume, Saved};
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
@@ -106,9 +106,6 @@ impl Shared {
     /// They are ours from here on. What is kept of them is open now.
     fn own(&self, begins: Vec<Begin>) {
         let mut state = lock(&self.state);
-        if std::mem::take(&mut state.interrupted) && !begins.is_empty() {
-            self.events.tell(SubscriptionEvent::Resumed);
-        }
         for Begin { place, at, saved } in begins {
             let end = if self.plan.until_end { self.plan.end_of(&place).unwrap_or(u64::MAX) } else { u64::MAX };
             let topic = self.plan.topic(place.0.as_str()).unwrap_or_default();

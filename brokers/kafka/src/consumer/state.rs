@@ -42,8 +42,6 @@ pub(crate) struct State {
     /// Those that it has sent, and that have no answer yet.
     pub(super) sent: Vec<Asked>,
     last_epoch: u64,
-    /// Whether the runtime was told that the subscription is interrupted.
-    pub(super) interrupted: bool,
     /// When gaps were found last.
     pub(super) repaired: Option<Instant>,
 }
@@ -148,7 +146,6 @@ impl Shared {
             queued: Vec::new(),
             sent: Vec::new(),
             last_epoch: 0,
-            interrupted: false,
             repaired: None,
         };
         Self { plan, events, state: Mutex::new(state), wake: Condvar::new(), done: watch::Sender::new(false) }

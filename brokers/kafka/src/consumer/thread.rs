@@ -76,11 +76,10 @@ impl Shared {
                 | Code::InconsistentGroupProtocol
                 | Code::InvalidSessionTimeout,
             ) => {
-                let mut state = lock(&self.state);
-                if !std::mem::replace(&mut state.interrupted, true) {
-                    let text = format!("the group `{}` cannot read; {}", self.plan.group, next_step(code));
-                    self.events.tell(SubscriptionEvent::Interrupted(errors::error(&text, error)));
-                }
+                // Said, and ended: the runtime opens another after a while, and the reason shows meanwhile.
+                let text = format!("the group `{}` cannot read; {}", self.plan.group, next_step(code));
+                self.events.tell(SubscriptionEvent::Interrupted(errors::error(&text, error)));
+                self.fail();
             }
             // It goes on by itself, and the connection's health says so.
             Some(Code::AllBrokersDown | Code::BrokerTransportFailure | Code::OperationTimedOut | Code::RequestTimedOut) => {}
