@@ -28,8 +28,8 @@ const WINDOW_BYTES: u64 = 4 << 20;
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How long nothing comes, although there is more, before others are taken to have it.
 const QUIET: Duration = Duration::from_secs(30);
-/// How long a letter that was given out may be on its way to us.
-const ON_ITS_WAY: Duration = Duration::from_secs(3);
+/// How long a letter that was given out may be on its way to us: whoever died with it may have a lease.
+const ON_ITS_WAY: Duration = Duration::from_secs(15);
 /// How long a settlement that is not answered is repeated.
 const SETTLE_WITHIN: Duration = Duration::from_secs(30);
 
@@ -158,10 +158,11 @@ impl<'b> Reader<'b> {
                 self.take(event).await;
                 return true;
             }
-            // Nor is it one that the broker has given out, and that has not reached us yet. Where others have partitions, they have it.
-            let alone = self.parts.len() == self.partitions as usize && quiet_since.elapsed() < ON_ITS_WAY;
+            // Nor is one that was given out before, and has not reached us yet. Where others have partitions, they have it.
+            let ours = self.owned.is_empty() || self.parts.len() == self.partitions as usize;
             let held = self.seen.values().filter(|seen| **seen != Seen::Settled).count() as u64;
-            let reached = !alone || lag.unsettled.is_none_or(|unsettled| unsettled <= held);
+            let comes = ours && lag.unsettled.is_some_and(|unsettled| unsettled > held);
+            let reached = !comes || quiet_since.elapsed() > ON_ITS_WAY;
             self.exhausted = lag.backlog == Some(0) && reached;
             if self.exhausted || quiet_since.elapsed() > QUIET {
                 return false;
