@@ -123,7 +123,15 @@ impl Real {
                 false => Server::shared(self.kind).await,
             }
         };
-        self.server.get_or_try_init(launch).await
+        let listening = || async {
+            let server = launch().await?;
+            // An exchange keeps nothing: its client reads what was published since it listens.
+            if self.kind == Kind::RabbitMq {
+                server.client().await?;
+            }
+            Ok(server)
+        };
+        self.server.get_or_try_init(listening).await
     }
 
     fn with_connections<T>(&self, act: impl FnOnce(&mut Connections) -> T) -> T {
