@@ -2,6 +2,8 @@
 //!
 //! This program is also the process: it starts itself with other arguments.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program of its own says how it goes")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
