@@ -109,6 +109,7 @@ fn workers(all: &[Done]) -> usize {
 }
 
 /// Everything was done; what was done twice is no more than `most`; and each key was done for the first time in order.
+#[allow(clippy::print_stdout, reason = "whoever runs it wants to see how much was repeated")]
 fn check(name: &str, all: &[Done], most: usize) {
     let repeated = all.len() - distinct(all);
     println!("{name}: {} results of {} processes, {repeated} of them repeated", all.len(), workers(all));
