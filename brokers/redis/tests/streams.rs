@@ -9,6 +9,7 @@ use convoke_core::broker::{
     Subscription, SubscriptionEvent, TopicSpec, Topology,
 };
 use convoke_core::{ErrorKind, Incoming, Key, Message, Outgoing, Position};
+use convoke_memory::{Guise, MemoryBroker, Options as MemoryOptions};
 use convoke_redis::client::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, cmd};
 use convoke_servers::{Kind, Server};
 
@@ -324,5 +325,17 @@ async fn a_message_is_there_at_once() -> Result {
     }
     took.sort_unstable();
     assert!(took[10] < Duration::from_millis(100), "{took:?}");
+    Ok(())
+}
+
+/// What is tried in the guise is what is there: but for what is measured in time or bytes, and where it is stored.
+#[tokio::test]
+async fn the_guise_declares_what_redis_declares() -> Result {
+    let bench = Bench::new("").await?;
+    let guise = MemoryBroker::with(MemoryOptions::default().guise(Guise::Redis))?;
+    let (real, guise) = (bench.broker.capabilities().clone(), guise.capabilities().clone());
+    let mut same = guise;
+    (same.name, same.durability, same.max_message) = (real.name, real.durability, real.max_message);
+    assert_eq!(format!("{same:?}"), format!("{real:?}"));
     Ok(())
 }
