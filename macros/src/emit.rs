@@ -1,8 +1,8 @@
 //! What all generated code has in common.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Delimiter, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::{Attribute, Path};
+use syn::{Attribute, Error, Item, Path};
 
 /// Puts `items` where their names meet nobody else's, with `__convoke` for the one module that they may name.
 ///
@@ -17,6 +17,31 @@ pub(crate) fn hidden(krate: &Path, attrs: &[Attribute], items: &TokenStream) -> 
             #items
         };
     }
+}
+
+/// What to say of an item that is not what the attribute goes on; `not_ours` says it of an item of another kind.
+///
+/// If it is no Rust at all, rustc has said so, better than we can. But what a macro of the user's has put together rustc may read where
+/// syn does not, and an item that is left out in silence is never registered.
+pub(crate) fn unread(item: &TokenStream, not_ours: impl FnOnce(&Item) -> Error) -> TokenStream {
+    match syn::parse2::<Item>(item.clone()) {
+        Ok(item) => not_ours(&item).into_compile_error(),
+        Err(error) if has_fragment(item) => {
+            let message = format!(
+                "this attribute cannot read what a `macro_rules!` has put together here ({error}); write the item out, or pass the fragment as `$($part:tt)*`"
+            );
+            Error::new(error.span(), message).into_compile_error()
+        }
+        Err(_) => TokenStream::new(),
+    }
+}
+
+/// Whether a `macro_rules!` has put a fragment into it, which is a group without delimiters.
+fn has_fragment(tokens: &TokenStream) -> bool {
+    tokens.clone().into_iter().any(|token| match token {
+        TokenTree::Group(group) => group.delimiter() == Delimiter::None || has_fragment(&group.stream()),
+        _ => false,
+    })
 }
 
 /// The conditions on the user's item, which hold for what belongs to it.

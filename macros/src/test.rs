@@ -23,8 +23,7 @@ struct TestArgs {
 /// A plain test around the user's function, or the function and what is wrong with it.
 pub(crate) fn test(args: TokenStream, item: &TokenStream) -> TokenStream {
     let Ok(function) = syn::parse2::<ItemFn>(item.clone()) else {
-        let other = syn::parse2::<syn::Item>(item.clone()).ok();
-        let error = other.map(|item| Error::new_spanned(item, "`#[convoke::test]` goes on an `async fn`").into_compile_error());
+        let error = emit::unread(item, |item| Error::new_spanned(item, "`#[convoke::test]` goes on an `async fn`"));
         return quote!(#item #error);
     };
     let cx = Ctxt::new();

@@ -21,9 +21,7 @@ pub(crate) fn event(args: TokenStream, item: &TokenStream) -> TokenStream {
 
 fn generate(args: TokenStream, item: &TokenStream) -> TokenStream {
     let Ok(input) = syn::parse2::<DeriveInput>(item.clone()) else {
-        // If it is no Rust at all, rustc says so better than we can.
-        let other = syn::parse2::<syn::Item>(item.clone()).ok();
-        return other.map(|item| not_a_type(&item).into_compile_error()).unwrap_or_default();
+        return emit::unread(item, not_a_type);
     };
     if emit::has_attribute(&input.attrs, "event") {
         // The other one makes it an event.
@@ -56,7 +54,7 @@ fn not_a_type(item: &syn::Item) -> syn::Error {
         Item::Type(item) => {
             let name = &item.ident;
             let message = format!("`#[event]` goes on a struct or an enum: write `struct {name}(…)`, a type of its own");
-            return syn::Error::new_spanned(&item.type_token, message);
+            return syn::Error::new_spanned(item.type_token, message);
         }
         other => other,
     };

@@ -13,6 +13,7 @@ use quote::quote;
 use syn::ItemFn;
 
 use crate::ctxt::Ctxt;
+use crate::emit;
 
 pub(crate) use register::handlers;
 
@@ -24,9 +25,7 @@ pub(crate) fn handler(args: TokenStream, item: &TokenStream) -> TokenStream {
 
 fn generate(args: TokenStream, item: &TokenStream) -> TokenStream {
     let Ok(function) = syn::parse2::<ItemFn>(item.clone()) else {
-        // If it is no Rust at all, rustc says so better than we can.
-        let other = syn::parse2::<syn::Item>(item.clone()).ok();
-        return other.map(|item| check::not_a_function(&item).into_compile_error()).unwrap_or_default();
+        return emit::unread(item, check::not_a_function);
     };
     let cx = Ctxt::new();
     let args = parse::parse(&cx, args);
