@@ -17,7 +17,7 @@ use crate::options::Options;
 use crate::{connect, failure};
 
 const FIRST: Duration = Duration::from_millis(100);
-const MOST: Duration = Duration::from_secs(5);
+const MOST: Duration = Duration::from_secs(2);
 /// How often a connection is looked at that says nothing.
 const LOOK: Duration = Duration::from_secs(1);
 
