@@ -312,5 +312,5 @@ async fn a_layer_for_nobody_is_refused() {
     let error = app.build().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
     let text = error.to_string();
-    assert!(text.contains("2 things") && text.contains("the handler `prses`") && text.contains("the group `work`,"), "{text}");
+    assert!(text.contains("2 things") && text.contains("the handler `prses`") && text.contains("the group `work`;"), "{text}");
 }

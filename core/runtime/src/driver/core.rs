@@ -182,6 +182,9 @@ impl Core {
         let mut unknown = None;
         for mut incoming in messages.by_ref() {
             let position = incoming.position;
+            // As the broker counts it: what is taken off below was in its credit.
+            #[allow(clippy::cast_possible_truncation, reason = "a message is below 4 GiB")]
+            let bytes = incoming.message.size() as u32;
             let mut waited = None;
             if let Some(origin) = &origin {
                 // To handlers and in dead letters it is what it was at first: a message of that topic.
@@ -200,8 +203,8 @@ impl Core {
                 }
             };
             let route = &self.routes[index];
-            #[allow(clippy::cast_possible_truncation, reason = "a handler's index is below 65,536, a message below 4 GiB")]
-            let (route_id, bytes) = (RouteId(index as u16), incoming.message.size() as u32);
+            #[allow(clippy::cast_possible_truncation, reason = "a handler's index is below 65,536")]
+            let route_id = RouteId(index as u16);
             let mut meta = Meta {
                 slot: Slot { index: 0, generation: 0 },
                 position,
