@@ -36,7 +36,11 @@ impl Oracle {
             stats.count(Reached::GrantWaiting);
         }
         if share.held > 0 && self.watermark() {
-            ensure!(9, self.has_room(now, p), "a grant for a partition whose commits have no room for what is done already");
+            ensure!(
+                9,
+                self.has_room(now, p, false),
+                "a grant for a partition whose commits have no room for what is done already"
+            );
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ impl Oracle {
         ensure!(8, offset(commit.upto) == upto, "the commit says {}, but {upto} is the watermark", commit.upto);
         let done = &commit.progress.done;
         ensure!(8, done.windows(2).all(|two| two[0].1 < two[1].0), "ranges are not apart in {commit:?}");
-        let whole = self.has_room(now, p);
+        let whole = self.has_room(now, p, true);
         if !whole {
             let long = self.config.progress.filter(|&most| length(&commit.progress, upto) > most);
             ensure!(8, long.is_none() || commit.progress == Progress::default(), "more than {long:?} characters in {commit:?}");
@@ -82,8 +82,8 @@ impl Oracle {
         Ok(())
     }
 
-    /// Whether the text of a commit has room for everything that there is to say.
-    pub(super) fn has_room(&self, now: Time, p: usize) -> bool {
+    /// Whether the text of a commit has room for everything that there is to say; of suspects there may be something.
+    pub(super) fn has_room(&self, now: Time, p: usize, suspects: bool) -> bool {
         let share = &self.shares[p];
         let (Some(most), Some(upto)) = (self.config.progress, watermark(share)) else { return true };
         let mut all = Progress::default();
@@ -93,7 +93,7 @@ impl Oracle {
         all.marks.extend(share.resume.marks.iter().filter(|mark| Some(mark.position) > highest));
         for (i, held) in self.slots.iter().enumerate() {
             let Some(held) = held.as_ref().filter(|held| held.part == p && held.epoch == share.epoch) else { continue };
-            let said = held.attempts + held.deaths > 0 || held.marked || self.alone == Some(i);
+            let said = held.attempts + held.deaths > 0 || held.marked || (suspects && held.suspect) || self.alone == Some(i);
             if said && !held.lost && !held.repeat {
                 let mut mark = Mark::new(held.meta.position, held.attempts, held.deaths);
                 mark.due_in = held.not_before.since(now);
