@@ -274,7 +274,22 @@ stop() {
 }
 
 restart() { kill_ "$1" && start "$1"; }
-freeze() { signal STOP "$1"; }
+
+# A thread that is busy stops a little later than it is told to, and may answer before.
+freeze() {
+    signal STOP "$1"
+    for _ in $(seq 500); do
+        moves "$1" || return 0
+        sleep 0.02
+    done
+    fail "$1 cannot be frozen"
+}
+
+moves() {
+    { cat /proc/[0-9]*/task/*/stat 2>/dev/null || true; } | sed 's/.*) //' |
+        awk -v group="$(cat "$home/run/$1/pid")" '$3 == group && $1 !~ /[TtZX]/ { moves = 1 } END { exit !moves }'
+}
+
 thaw() { signal CONT "$1"; }
 
 remove() {
