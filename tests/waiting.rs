@@ -58,6 +58,12 @@ async fn start(broker: &MemoryBroker, seen: &Seen, handlers: &[&str]) -> AppHand
     app.broker(std::sync::Arc::new(broker.another())).start().await.unwrap()
 }
 
+/// Everything is handled, within a time that is far longer than all delays.
+async fn settled(app: &AppHandle) {
+    let settled = tokio::time::timeout(Duration::from_secs(3600), app.settled()).await;
+    assert!(settled.is_ok(), "something is stuck: {:?}", app.status().await);
+}
+
 /// The retries that ever waited, by place.
 fn waited(broker: &MemoryBroker) -> [Vec<Message>; 3] {
     PLACES.map(|place| broker.messages(place))
@@ -74,7 +80,7 @@ async fn a_long_retry_waits_in_its_groups_place_and_is_tried_when_it_is_due() {
         assert_eq!((first.len(), second.len()), (1, 0), "{guise:?}");
         let status = status(&app, "pass").await;
         assert_eq!((status.running, status.failed, status.dead), (0, 1, 0), "{guise:?}: {status:?}");
-        app.settled().await;
+        settled(&app).await;
         let of_pass: Vec<_> = seen.all().into_iter().filter(|(_, (name, ..))| *name == "pass").collect();
         let attempts: Vec<_> = of_pass.iter().map(|(_, (_, _, attempt))| *attempt).collect();
         assert_eq!(attempts, [1, 2, 3], "{guise:?}");
@@ -102,7 +108,7 @@ async fn what_gives_up_after_it_has_waited_is_the_dead_letter_of_the_original() 
         let (broker, seen) = (broker(guise), Seen::new());
         let app = start(&broker, &seen, &["pass"]).await;
         let receipt = app.publisher().publish(&job(1, 9)).header("tenant", "acme").await.unwrap();
-        app.settled().await;
+        settled(&app).await;
         assert_eq!(seen.items(), [1, 2, 3, 4].map(|attempt| ("pass", 1, attempt)), "{guise:?}");
         let dead = broker.messages("waiting.jobs.waiting.pass.dead");
         assert_eq!(dead.len(), 1, "{guise:?}");
@@ -135,7 +141,7 @@ async fn over_a_restart_what_waits_keeps_its_attempts_and_what_is_left_of_its_de
         assert!(drained.clean, "{guise:?}: {drained:?}");
         tokio::time::sleep(ms(3000)).await;
         let app = start(&broker, &seen, &["pass"]).await;
-        app.settled().await;
+        settled(&app).await;
         assert_eq!(seen.len(), 40, "{guise:?}");
         for (at, (_, number, attempt)) in &seen.all()[20..] {
             assert_eq!(*attempt, 2, "{guise:?}: {number}");
@@ -160,7 +166,7 @@ async fn a_death_between_publish_and_settlement_repeats_and_never_loses() {
         assert_eq!((seen.len(), waited(&broker)[0].len()), (5, 5), "{guise:?}");
         app.crash().await;
         let app = start(&broker, &seen, &["pass"]).await;
-        app.settled().await;
+        settled(&app).await;
         for number in 0..10 {
             let attempts: Vec<_> = seen.items().iter().filter(|(_, n, _)| *n == number).map(|(.., attempt)| *attempt).collect();
             // The original again, its copy, and the copy of the original's next failure at most.
@@ -178,7 +184,7 @@ async fn a_retry_that_its_place_refuses_waits_in_the_process() {
         let app = start(&broker, &seen, &["pass"]).await;
         broker.inject(Fault::PublishRejected { topic: PLACES[0].into(), count: 1, retryable: false }).unwrap();
         app.publisher().publish(&job(1, 1)).await.unwrap();
-        app.settled().await;
+        settled(&app).await;
         assert_eq!(seen.items(), [("pass", 1, 1), ("pass", 1, 2)], "{guise:?}");
         let gap = seen.times()[1] - seen.times()[0];
         assert!(gap >= ms(10_000) && gap < ms(10_100), "{guise:?}: {gap:?}");
@@ -209,10 +215,27 @@ async fn what_waits_does_not_use_up_the_credit_of_what_can_be_done() {
         publish(1000..2000, 0).await;
         tokio::time::sleep(ms(3000)).await;
         assert_eq!(seen.len(), 2000, "{guise:?}: others go on meanwhile");
-        app.settled().await;
+        settled(&app).await;
         assert_eq!(seen.len(), 3000, "{guise:?}");
         let late = seen.all().iter().filter(|(at, (.., attempt))| *attempt == 2 && *at > ms(14_000)).count();
         assert_eq!(late, 0, "{guise:?}: all were tried when they were due");
+        assert!(app.drain().await.clean);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_back_from_its_place_repays_all_the_bytes_that_it_cost() {
+    for guise in GUISES {
+        let (broker, seen) = (broker(guise), Seen::new());
+        let app = App::new("waiting").only(["pass"]).state(seen.clone()).in_flight(64, 1 << 16).quiet();
+        let app = app.broker(std::sync::Arc::new(broker.another())).start().await.unwrap();
+        // What is written into the headers of a retry is some hundred bytes: a thousand of them are more than the credit.
+        let jobs: Vec<_> = (0..1000).map(|number| job(number, 1)).collect();
+        for answer in app.publisher().publish_all(&jobs).await {
+            answer.unwrap();
+        }
+        settled(&app).await;
+        assert_eq!(seen.len(), 2000, "{guise:?}");
         assert!(app.drain().await.clean);
     }
 }
