@@ -11,8 +11,8 @@ use crate::wire;
 #[derive(Debug, Clone)]
 pub(crate) struct Arrived {
     pub(crate) message: Message,
-    /// Where to say what became of it.
-    pub(crate) reply: Subject,
+    /// Where to say what became of it; nowhere, if it was [set aside](crate::aside).
+    pub(crate) reply: Option<Subject>,
     /// Its place in the stream.
     pub(crate) sequence: u64,
     /// How often the server has delivered it.
@@ -41,23 +41,23 @@ pub(crate) enum Answer {
 }
 
 /// What an answer is. A word comes to the subject of its pull, whose last part is its number; a message keeps the subject under which
-/// it was published.
+/// it was published, and can be acknowledged. A status tells nothing: whoever publishes can write one.
 pub(crate) fn read(topic: &Topic, message: async_nats::Message) -> Option<Answer> {
-    if let Some(status) = message.status {
-        let pull = message.subject.rsplit('.').next()?.parse().ok()?;
-        let gone = |text: &str| text.contains("Deleted") || text.contains("Shutdown");
-        let word = match status.as_u16() {
-            100 => Word::Alive,
-            409 if message.description.as_deref().is_some_and(gone) => Word::Gone,
-            503 => Word::Gone,
-            _ => Word::Over,
-        };
-        return Some(Answer::Word { pull, word });
+    if let Some(About { sequence, deliveries, count, published }) = message.reply.as_deref().and_then(about) {
+        let reply = message.reply;
+        let message = wire::message(topic, message.headers.as_ref(), message.payload);
+        return Some(Answer::Message(Arrived { message, reply, sequence, deliveries, count, published }));
     }
-    let reply = message.reply?;
-    let About { sequence, deliveries, count, published } = about(&reply)?;
-    let message = wire::message(topic, message.headers.as_ref(), message.payload);
-    Some(Answer::Message(Arrived { message, reply, sequence, deliveries, count, published }))
+    let status = message.status?;
+    let pull = message.subject.rsplit('.').next()?.parse().ok()?;
+    let gone = |text: &str| text.contains("Deleted") || text.contains("Shutdown");
+    let word = match status.as_u16() {
+        100 => Word::Alive,
+        409 if message.description.as_deref().is_some_and(gone) => Word::Gone,
+        503 => Word::Gone,
+        _ => Word::Over,
+    };
+    Some(Answer::Word { pull, word })
 }
 
 /// What a reply subject says.

@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
-use async_nats::jetstream::stream::DirectGetErrorKind;
 use convoke_core::broker::Lag;
 use convoke_core::{Error, Topic};
 use futures_util::{StreamExt, TryStreamExt};
@@ -12,7 +11,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use crate::link::Link;
 use crate::part::Hands;
 use crate::store::Store;
-use crate::{failure, names, store, topology};
+use crate::{names, numbered, store, topology};
 
 /// What is known of one partition.
 struct Behind {
@@ -84,15 +83,7 @@ async fn one(
 
 /// The age of the first message of a partition from a place on.
 async fn age(link: &Link, topic: &Topic, partition: u32, from: u64) -> Result<Option<Duration>, Error> {
-    let text = || format!("the oldest message of topic `{topic}` cannot be read");
-    let stream =
-        link.jetstream.get_stream_no_info(names::stream(topic.as_str())).await.map_err(|error| failure::of(text(), error))?;
-    match stream.direct_get_next_for_subject(names::subject(topic.as_str(), partition), Some(from)).await {
-        Ok(message) => {
-            let nanos = u64::try_from(message.time.unix_timestamp_nanos()).unwrap_or(0);
-            Ok(SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_nanos(nanos)).ok())
-        }
-        Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failure::of(text(), error)),
-    }
+    let (stream, subject) = (names::stream(topic.as_str()), names::subject(topic.as_str(), partition));
+    let oldest = numbered::next(link, &stream, &subject, from).await?;
+    Ok(oldest.and_then(|oldest| SystemTime::now().duration_since(oldest.published).ok()))
 }

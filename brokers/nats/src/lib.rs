@@ -8,14 +8,17 @@
 //! 4. What has to outlive us beside a message (attempts, deaths, a due time) is in the bucket before the server is told of it, and leaves
 //!    the bucket after the message is acknowledged.
 //! 5. With the connection everything is lost that was ours; it is assigned anew when there is one again.
+//! 6. A message that ends the connection, since the client cannot read it, does so once: then it is [set aside](aside).
 
 mod arrival;
+mod aside;
 mod broker;
 mod control;
 mod failure;
 mod lag;
 mod link;
 mod names;
+mod numbered;
 mod options;
 mod part;
 mod publish;
@@ -24,6 +27,7 @@ mod router;
 mod store;
 mod takeover;
 mod topology;
+mod unreadable;
 mod view;
 mod wire;
 

@@ -11,6 +11,7 @@ use convoke_core::broker::Token;
 use convoke_core::{Epoch, Incoming, PartId, Position, Topic};
 
 use crate::arrival::{Arrived, Word};
+use crate::aside::Doubt;
 use crate::store::Kept;
 use crate::{names, store};
 
@@ -33,6 +34,8 @@ pub(crate) struct Part {
     pub(crate) hands: Arc<Hands>,
     /// Up to where it was seen when it was given back.
     pub(crate) left_at: Option<(u64, u64)>,
+    /// What may be out that cannot be sent to us.
+    pub(crate) doubt: Doubt,
 }
 
 /// How much of a partition is in the hands of this process.
@@ -60,7 +63,7 @@ impl Part {
     pub(crate) fn new(group: &str, topic: Topic, partition: u32, mark: Option<u64>) -> Self {
         let pull = names::pull(&names::stream(topic.as_str()), &names::consumer(group, partition)).into();
         let place = store::place(group, topic.as_str(), partition);
-        Self { topic, partition, pull, place, mark, held: None, hands: Hands::new(), left_at: None }
+        Self { topic, partition, pull, place, mark, held: None, hands: Hands::new(), left_at: None, doubt: Doubt::Nothing }
     }
 }
 
@@ -74,6 +77,20 @@ impl Part {
     /// It is being taken: what is out is with nobody.
     pub(crate) fn no_hands(&self) {
         self.hands.0.store(0, Relaxed);
+    }
+
+    /// The connection was lost: of what was sent to us not all may have arrived.
+    pub(crate) fn interrupted(&mut self) {
+        if let Some(held) = &self.held {
+            self.doubt = Doubt::From(held.seen.0);
+        }
+        self.let_go();
+    }
+
+    /// Whether something up to the mark is not done, and the server takes it for done.
+    pub(crate) fn has_aside(&self) -> bool {
+        let mark = self.mark.unwrap_or(u64::MAX);
+        self.held.as_ref().is_some_and(|held| held.kept.range(..=mark).any(|(_, kept)| kept.aside))
     }
 
     /// It is not ours any more.
@@ -292,7 +309,7 @@ mod tests {
 
     fn arrived(sequence: u64) -> Arrived {
         let message = convoke_core::Message::builder("t").payload("p").build();
-        Arrived { message, reply: format!("r{sequence}").into(), sequence, deliveries: 1, count: 1, published: UNIX_EPOCH }
+        Arrived { message, reply: Some(format!("r{sequence}").into()), sequence, deliveries: 1, count: 1, published: UNIX_EPOCH }
     }
 
     fn sequences(held: &mut Held, mark: Option<u64>) -> Vec<Position> {
@@ -336,10 +353,10 @@ mod tests {
         held.arrived(arrived(7), due);
         assert_eq!(sequences(&mut held, None).len(), 1);
         let mut again = arrived(7);
-        again.reply = "newer".into();
+        again.reply = Some("newer".into());
         held.arrived(again, due);
         assert!(sequences(&mut held, None).is_empty());
-        assert_eq!(held.hand[&7].reply.as_str(), "newer");
+        assert_eq!(held.hand[&7].reply.as_deref(), Some("newer"));
         assert_eq!(held.credit.granted() + held.credit.asked(), 3);
     }
 

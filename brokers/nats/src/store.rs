@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `g.<group>.<topics>.m.<member>` | a member's beat; its age is counted by the server's clock |
 //! | `g.<group>.<topics>.o.<partition>` | who has the partition; the revision is the epoch |
-//! | `k.<group>.<topic>.<partition>.<sequence>` | attempts, deaths and due time of one message |
+//! | `k.<group>.<topic>.<partition>.<sequence>` | attempts, deaths and due time of one message; whether it is set aside |
 //! | `k.<group>.<topic>.<partition>.seen` | up to where the partition was seen, after how many deliveries |
 
 use std::collections::BTreeMap;
@@ -36,12 +36,15 @@ pub(crate) struct Kept {
     /// Whether it keeps its place until then.
     #[serde(rename = "h", default)]
     pub(crate) hold: bool,
+    /// Whether it was [set aside](crate::aside): the server takes it for done, and only what stands here says that it is not.
+    #[serde(rename = "u", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) aside: bool,
 }
 
 impl Kept {
     /// Whether it waits on the server, and lets others pass.
     pub(crate) fn waits(&self) -> bool {
-        !self.hold && !self.due_in().is_zero()
+        !self.hold && !self.aside && !self.due_in().is_zero()
     }
 
     /// How much longer it is to wait.
@@ -262,10 +265,12 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_short_and_comes_back() {
-        let kept = Kept { attempts: 2, deaths: 1, due: 7, hold: true };
+        let kept = Kept { attempts: 2, deaths: 1, due: 7, hold: true, aside: false };
         let text = serde_json::to_string(&kept).unwrap();
         assert_eq!(text, r#"{"a":2,"d":1,"t":7,"h":true}"#);
         assert_eq!(serde_json::from_str::<Kept>(&text).unwrap(), kept);
         assert_eq!(serde_json::from_str::<Kept>("{}").unwrap(), Kept::default());
+        let aside = Kept { aside: true, ..kept };
+        assert_eq!(serde_json::from_str::<Kept>(&serde_json::to_string(&aside).unwrap()).unwrap(), aside);
     }
 }

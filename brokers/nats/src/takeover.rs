@@ -15,6 +15,7 @@ use futures_util::StreamExt;
 use tokio::time::{sleep, timeout};
 
 use crate::arrival::{self, Answer, Arrived};
+use crate::aside::{Doubt, Sieve};
 use crate::failure;
 use crate::link::Link;
 use crate::store::{Kept, Store};
@@ -38,6 +39,8 @@ pub(crate) struct Recovered {
     pub(crate) pending: BTreeMap<u64, Arrived>,
     pub(crate) kept: BTreeMap<u64, Kept>,
     pub(crate) seen: Seen,
+    /// What was set aside, and the stream discarded before it was done.
+    pub(crate) gone: Vec<u64>,
 }
 
 /// How far a group has seen a partition, whether or not there were messages for it.
@@ -78,7 +81,13 @@ fn seen(left_at: Option<(u64, u64)>, stream: &Stream, info: &Info) -> Seen {
 }
 
 /// Recovers a partition that was just won.
-pub(crate) async fn recover(link: &Link, store: &Store, durable: Durable<'_>, place: &str) -> Result<Recovered, Error> {
+pub(crate) async fn recover(
+    link: &Link,
+    store: &Store,
+    durable: Durable<'_>,
+    place: &str,
+    doubt: Doubt,
+) -> Result<Recovered, Error> {
     let text = || format!("topic `{}` cannot be taken over by group `{}`", durable.topic, durable.group);
     let name = durable.name();
     let inbox = link.client.new_inbox();
@@ -91,12 +100,15 @@ pub(crate) async fn recover(link: &Link, store: &Store, durable: Durable<'_>, pl
     };
     let ((answers, stream, info), kept, left_at) = tokio::try_join!(looked, store.kept(place), store.seen(place))?;
     let seen = seen(left_at, &stream, &info);
-    let mut recovered = Recovered { inbox: inbox.clone(), answers, pending: BTreeMap::new(), kept, seen };
+    let mut recovered = Recovered { inbox: inbox.clone(), answers, pending: BTreeMap::new(), kept, seen, gone: Vec::new() };
     // What is settled needs nothing kept; whoever settled it died before it could say so.
-    for done in recovered.kept.range(..=info.ack_floor.stream_sequence).map(|(sequence, _)| *sequence).collect::<Vec<_>>() {
+    let done = recovered.kept.range(..=info.ack_floor.stream_sequence).filter(|(_, kept)| !kept.aside);
+    for done in done.map(|(sequence, _)| *sequence).collect::<Vec<_>>() {
         store.drop_kept(place, done).await?;
         recovered.kept.remove(&done);
     }
+    let sieve = Sieve { link, store, stream: &stream, durable, place };
+    let info = sieve.sift(doubt, info, &mut recovered.kept).await?;
     if info.num_ack_pending > 0 {
         set_ack_wait(&stream, &info, Duration::from_millis(1))
             .await
@@ -111,6 +123,7 @@ pub(crate) async fn recover(link: &Link, store: &Store, durable: Durable<'_>, pl
     if info.num_ack_pending > 0 {
         collect(link, &stream, &durable, &mut recovered).await?;
     }
+    recovered.gone = sieve.recall(&mut recovered.kept, &mut recovered.pending).await?;
     Ok(recovered)
 }
 
@@ -159,7 +172,7 @@ async fn pull(
         match recovered.kept.get(&arrived.sequence).filter(|kept| kept.waits()) {
             Some(kept) => {
                 early.insert(arrived.sequence);
-                later(link, arrived.reply, kept.due_in()).await?;
+                later(link, &arrived, kept.due_in()).await?;
             }
             None => {
                 recovered.pending.insert(arrived.sequence, arrived);
@@ -170,7 +183,8 @@ async fn pull(
 }
 
 /// Gives a delivery back to the server for a while.
-pub(crate) async fn later(link: &Link, reply: async_nats::Subject, delay: Duration) -> Result<(), Error> {
+pub(crate) async fn later(link: &Link, arrived: &Arrived, delay: Duration) -> Result<(), Error> {
+    let Some(reply) = arrived.reply.clone() else { return Ok(()) };
     let word = format!(r#"-NAK {{"delay":{}}}"#, delay.as_nanos());
     let sent = link.client.publish(reply, word.into()).await;
     sent.map_err(|error| failure::of("a delivery could not be given back", error))

@@ -12,6 +12,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use crate::failure;
 use crate::link::Link;
 use crate::names;
+use crate::numbered;
 use crate::store::Store;
 
 /// How many requests are under way at once.
@@ -337,15 +338,8 @@ pub(crate) async fn is_done(link: &Link, group: &str, topic: &Topic, partition: 
 
 /// The last message of a partition; 0 if there is none.
 pub(crate) async fn last(link: &Link, topic: &Topic, partition: u32) -> Result<u64, Error> {
-    use async_nats::jetstream::stream::DirectGetErrorKind;
-    let text = || format!("the end of topic `{topic}` cannot be found");
-    let stream =
-        link.jetstream.get_stream_no_info(names::stream(topic.as_str())).await.map_err(|error| failure::of(text(), error))?;
-    match stream.direct_get_last_for_subject(names::subject(topic.as_str(), partition)).await {
-        Ok(message) => Ok(message.sequence),
-        Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(0),
-        Err(error) => Err(failure::of(text(), error)),
-    }
+    let last = numbered::last(link, &names::stream(topic.as_str()), &names::subject(topic.as_str(), partition)).await?;
+    Ok(last.map_or(0, |last| last.sequence))
 }
 
 /// What the server says of a group's consumer.

@@ -54,16 +54,21 @@ fn deduplication_id(message: &Message) -> Option<String> {
 
 /// A message of `topic` as it came.
 pub(crate) fn message(topic: &Topic, map: Option<&HeaderMap>, payload: Bytes) -> Message {
-    let mut headers = Headers::with_capacity(map.map_or(0, HeaderMap::len));
-    for (name, values) in map.into_iter().flat_map(HeaderMap::iter) {
-        let name = text(name);
-        if name.starts_with("Nats-") {
-            continue;
-        }
-        let name = Spelling::Dash.read(name);
-        for value in values {
-            headers.append(known(&name), Bytes::copy_from_slice(value.as_str().as_bytes()));
-        }
+    let each = map.into_iter().flat_map(HeaderMap::iter);
+    let each = each.flat_map(|(name, values)| values.iter().map(move |value| (text(name), value.as_str().as_bytes())));
+    message_of(topic, map.map_or(0, HeaderMap::len), each, payload)
+}
+
+/// A message of `topic` with about so many of the server's headers.
+pub(crate) fn message_of<'h>(
+    topic: &Topic,
+    count: usize,
+    each: impl Iterator<Item = (&'h str, &'h [u8])>,
+    payload: Bytes,
+) -> Message {
+    let mut headers = Headers::with_capacity(count);
+    for (name, value) in each.filter(|(name, _)| !name.starts_with("Nats-")) {
+        headers.append(known(&Spelling::Dash.read(name)), Bytes::copy_from_slice(value));
     }
     undress(topic, headers, payload, HeaderValues::Text)
 }

@@ -1,37 +1,22 @@
 //! What is particular to NATS, on a real server.
 
+mod common;
+
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::{open, topology, unique};
 use convoke_core::broker::{
-    Broker, BrokerConfig, BrokerUrl, Capabilities, EnsureMode, GroupSpec, Settle, Settled, Settlement, SubscribeSpec,
-    Subscription, SubscriptionEvent, TopicSpec, Topology,
+    Broker, Capabilities, EnsureMode, Settle, Settled, Settlement, SubscribeSpec, Subscription, SubscriptionEvent,
 };
-use convoke_core::{Error, ErrorKind, Incoming, Message, Outgoing};
+use convoke_core::{ErrorKind, Incoming, Message, Outgoing};
 use convoke_memory::{Guise, MemoryBroker};
 use convoke_nats::async_nats::{Client, jetstream};
 use convoke_servers::{Kind, Server};
 
-async fn open(url: &str) -> Result<Arc<dyn Broker>, Error> {
-    convoke_nats::open(BrokerConfig::new(BrokerUrl::parse(url)?, "test")).await
-}
-
 async fn connect(server: &Server) -> Arc<dyn Broker> {
     open(&format!("{}?lease=2s&revoke=1s&partitions=1", server.url())).await.unwrap()
-}
-
-/// Names of one test are nobody else's.
-fn unique(name: &str) -> String {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    format!("{name}.n{:x}", since.as_nanos())
-}
-
-fn topology(topic: &str, group: Option<&str>) -> Topology {
-    let mut topology = Topology::default();
-    topology.topics.push(TopicSpec::new(topic));
-    topology.groups.extend(group.map(|group| GroupSpec::new(group, vec![topic.into()])));
-    topology
 }
 
 async fn publish(broker: &Arc<dyn Broker>, topic: &str, numbers: std::ops::Range<u32>) {

@@ -42,7 +42,7 @@ impl Session<'_> {
                 Some(Answer::Message(arrived)) => {
                     if let Taken::Early(arrived) = held.arrived(arrived, due) {
                         let rest = held.kept.get(&arrived.sequence).map(|kept| kept.due_in()).unwrap_or_default();
-                        takeover::later(&self.link, arrived.reply, rest).await?;
+                        takeover::later(&self.link, &arrived, rest).await?;
                     }
                 }
                 Some(Answer::Word { word: Word::Gone, .. }) => {

@@ -16,6 +16,7 @@ use convoke_core::broker::{Settled, Start, SubscriptionEvent};
 use convoke_core::{Error, Topic};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::aside::Doubt;
 use crate::control::Command;
 use crate::link::Link;
 use crate::part::Part;
@@ -79,11 +80,14 @@ impl Reader {
     pub(crate) async fn run(mut self) {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         let closed = loop {
-            let begun = Instant::now();
+            let (begun, connection) = (Instant::now(), *self.link.up.borrow());
             match Session::run(&mut self).await {
                 Ok(End::Closed(done)) => break done,
                 Ok(End::Gone) => break None,
-                Err(error) => self.interrupted(error),
+                Err(error) => {
+                    let broken = *self.link.up.borrow() != connection;
+                    self.interrupted(error, broken);
+                }
             }
             if begun.elapsed() > Duration::from_secs(10) {
                 backoff.reset();
@@ -99,10 +103,15 @@ impl Reader {
     }
 
     /// Everything is lost; it is said once until we are back.
-    fn interrupted(&mut self, error: Error) {
+    fn interrupted(&mut self, error: Error, broken: bool) {
         tracing::warn!(group = self.spec.group, error = %error, "reading is interrupted");
         for part in &mut self.parts {
-            part.let_go();
+            if broken {
+                part.interrupted();
+            } else {
+                part.let_go();
+                part.doubt = Doubt::Nothing;
+            }
         }
         for (part, epoch) in std::mem::take(&mut self.epochs).all() {
             self.events.tell(SubscriptionEvent::Lost { part, epoch });

@@ -17,6 +17,7 @@ use super::units::{Unit, Won};
 use super::{End, Reader, refuse};
 use crate::control::Command;
 use crate::link::Link;
+use crate::part::Part;
 use crate::store::{self, About};
 use crate::view::View;
 
@@ -217,7 +218,7 @@ impl<'r> Session<'r> {
             Done::Appeared(topics) => self.appeared(topics),
             Done::AtEnd(at_end) => {
                 self.looking = false;
-                if at_end {
+                if at_end && !self.reader.parts.iter().any(Part::has_aside) {
                     self.finish().await;
                     self.reader.events.tell(SubscriptionEvent::AtEnd);
                     return Ok(Some(End::Closed(None)));

@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
 use super::session::{Done, Session};
+use crate::arrival::Arrived;
 use crate::store::{Kept, now_millis};
 use crate::takeover;
 
@@ -61,10 +62,16 @@ impl Session<'_> {
             Settle::Ack => {
                 let reply = arrived.reply.clone();
                 held.hand.remove(&sequence);
-                self.ack(part, sequence, reply).await
+                match reply {
+                    Some(reply) => self.ack(part, sequence, reply).await,
+                    None => Ok(self.done_aside(part, sequence)),
+                }
             }
             Settle::Extend => {
-                self.link.send(arrived.reply.clone(), None, "+WPI".into()).await.map(|()| Answer::Now(Settled::Applied))
+                if let Some(reply) = arrived.reply.clone() {
+                    self.link.send(reply, None, "+WPI".into()).await?;
+                }
+                Ok(Answer::Now(Settled::Applied))
             }
             Settle::Mark { deaths } => {
                 let kept = held.kept.entry(sequence).or_default();
@@ -108,15 +115,30 @@ impl Session<'_> {
         Ok(answer)
     }
 
+    /// Settles what was set aside: only the bucket knows of it.
+    fn done_aside(&mut self, part: PartId, sequence: u64) -> Answer {
+        let part = &mut self.reader.parts[part.0 as usize];
+        if let Some(held) = &mut part.held {
+            held.kept.remove(&sequence);
+        }
+        let (store, place) = (self.reader.store.clone(), part.place.clone());
+        Answer::Later(Box::pin(async move {
+            match store.drop_kept(&place, sequence).await {
+                Ok(()) => Settled::Applied,
+                Err(error) => Settled::Failed(error),
+            }
+        }))
+    }
+
     /// Keeps something of a message and, if it is to wait on the server, sends it there.
-    fn keep(&mut self, part: PartId, sequence: u64, kept: Kept, wait: Option<(Subject, Duration)>) -> Answer {
+    fn keep(&mut self, part: PartId, sequence: u64, kept: Kept, wait: Option<(Arrived, Duration)>) -> Answer {
         let (store, link) = (self.reader.store.clone(), self.link.clone());
         let place = self.reader.parts[part.0 as usize].place.clone();
         Answer::Later(Box::pin(async move {
             let done = async {
                 store.keep(&place, sequence, kept).await?;
                 match wait {
-                    Some((reply, delay)) => takeover::later(&link, reply, delay).await,
+                    Some((arrived, delay)) => takeover::later(&link, &arrived, delay).await,
                     None => Ok(()),
                 }
             };
@@ -127,7 +149,8 @@ impl Session<'_> {
         }))
     }
 
-    /// What is to come again at once waits here, in its place; what is to wait and lets others pass waits on the server.
+    /// What is to come again at once waits here, in its place; what is to wait and lets others pass waits on the server, unless that
+    /// must not send it.
     fn nack(&mut self, part: PartId, sequence: u64, delay: Duration, attempts: u32, hold: bool) -> Answer {
         let index = part.0 as usize;
         let Some(held) = &mut self.reader.parts[index].held else { return Answer::Now(Settled::Stale) };
@@ -135,10 +158,13 @@ impl Session<'_> {
         let before = held.kept.get(&sequence).copied().unwrap_or_default();
         let due = if delay.is_zero() { 0 } else { now_millis() + u64::try_from(delay.as_millis()).unwrap_or(u64::MAX / 2) };
         let kept = Kept { attempts, due, hold, ..before };
-        let wait = (!hold && !delay.is_zero()).then(|| (arrived.reply.clone(), delay));
-        if wait.is_none() {
+        let wait = !hold && !delay.is_zero() && arrived.reply.is_some();
+        let wait = if wait {
+            Some((arrived, delay))
+        } else {
             held.back(arrived);
-        }
+            None
+        };
         if kept == before && wait.is_none() {
             return Answer::Now(Settled::Applied);
         }

@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use convoke_broker_common::share;
 use convoke_core::broker::{Resume, SubscriptionEvent};
-use convoke_core::{Epoch, Error, PartId, Topic};
+use convoke_core::{Epoch, Error, PartId, Position, Topic};
 use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::oneshot;
 
 use super::end::keep_seen;
 use super::session::{Done, Session};
+use crate::aside::Doubt;
 use crate::part::{Held, Part};
 use crate::takeover::{self, Recovered};
 use crate::topology::Durable;
@@ -121,7 +122,7 @@ impl Session<'_> {
     }
 
     /// Takes partitions of a unit that is ours.
-    fn take_parts(&self, unit: u32, epoch: u64, parts: &[usize]) {
+    fn take_parts(&mut self, unit: u32, epoch: u64, parts: &[usize]) {
         let recover = self.recover(parts);
         self.under_way.push(Box::pin(async move {
             match recover.await {
@@ -131,17 +132,19 @@ impl Session<'_> {
         }));
     }
 
-    fn recover(&self, parts: &[usize]) -> impl Future<Output = Result<Vec<(usize, Recovered)>, Error>> + Send + 'static {
+    fn recover(&mut self, parts: &[usize]) -> impl Future<Output = Result<Vec<(usize, Recovered)>, Error>> + Send + 'static {
         let spec = &self.reader.spec;
         let each = parts.iter().map(|index| {
-            let part = &self.reader.parts[*index];
+            let part = &mut self.reader.parts[*index];
             part.no_hands();
+            // If the connection is lost meanwhile, something of what a former owner left may be the reason.
+            let doubt = std::mem::replace(&mut part.doubt, Doubt::Everything);
             let (topic, partition, place) = (part.topic.clone(), part.partition, part.place.clone());
             let (link, store, index) = (self.link.clone(), self.reader.store.clone(), *index);
             let (group, start, lasts) = (spec.group.clone(), spec.start, spec.lasts());
             async move {
                 let durable = Durable { group: &group, topic: &topic, partition, start, lasts };
-                takeover::recover(&link, &store, durable, &place).await.map(|recovered| (index, recovered))
+                takeover::recover(&link, &store, durable, &place, doubt).await.map(|recovered| (index, recovered))
             }
         });
         try_join_all(each.collect::<Vec<_>>())
@@ -152,7 +155,9 @@ impl Session<'_> {
             // Another was faster; the bucket tells who.
             self.units[unit as usize] = Unit::Free;
             for index in self.parts_of(unit) {
-                self.reader.parts[index].count_hands();
+                let part = &mut self.reader.parts[index];
+                part.doubt = Doubt::Nothing;
+                part.count_hands();
             }
             return;
         };
@@ -182,7 +187,8 @@ impl Session<'_> {
 
     fn assign(&mut self, index: usize, epoch: Epoch, unclean: bool, recovered: Recovered) {
         let part = &mut self.reader.parts[index];
-        let Recovered { inbox, answers, pending, kept, seen } = recovered;
+        let Recovered { inbox, answers, pending, kept, seen, gone } = recovered;
+        part.doubt = Doubt::Nothing;
         let mut held = Held::new(epoch, inbox, kept);
         (held.ready, held.seen) = (pending, (seen.upto.max(seen.first), seen.count));
         part.held = Some(held);
@@ -198,6 +204,10 @@ impl Session<'_> {
         let until = self.tenure.map(|tenure| tenure.until());
         self.reader.events.assigned(id, part.topic.clone(), part.partition, epoch, until, resume);
         if let Some((from, to)) = seen.gap() {
+            self.reader.events.tell(SubscriptionEvent::Gap { part: id, from, to });
+        }
+        for sequence in gone {
+            let (from, to) = (Position::Offset(sequence), Position::Offset(sequence + 1));
             self.reader.events.tell(SubscriptionEvent::Gap { part: id, from, to });
         }
     }
@@ -257,6 +267,13 @@ impl Session<'_> {
 
     /// Somebody took a unit that was ours: to him we were dead.
     pub(super) fn taken_from_us(&mut self, unit: u32, member: &str, revision: u64) {
+        let theirs = !self.reader.former.iter().any(|ours| ours == member);
+        for part in self.reader.parts.iter_mut().filter(|part| theirs && part.partition == unit) {
+            // What was under way to us is with them.
+            if matches!(part.doubt, Doubt::From(_)) {
+                part.doubt = Doubt::Nothing;
+            }
+        }
         let Some(Unit::Ours { epoch }) = self.units.get(unit as usize).copied() else { return };
         if member == self.member || revision < epoch {
             return;

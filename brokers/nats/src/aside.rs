@@ -1,0 +1,132 @@
+//! Setting aside what cannot be sent to us.
+//!
+//! The server keeps headers that the client cannot read (see [`unreadable`](crate::unreadable)): sent such a message, the client ends
+//! its connection, and after `ack_wait` it would be sent again. Of a lost connection nobody says why it was lost. But the server
+//! tells how far it has delivered, and so what was sent and did not arrive is known by its numbers; there it is looked for, by
+//! reading in a form that the client can read.
+//!
+//! Invariants:
+//! 1. The number of such a message is in the bucket before the server is told that the message is done: at any instant one of the two
+//!    knows that it is not.
+//! 2. From then on the server never sends it. It stays in the stream, for all other groups too, and is read there by its number.
+//! 3. Whoever owns the partition delivers it as any other, in its place, with the bytes of its headers, until its outcome is final.
+//!    Then its number leaves the bucket.
+//! 4. A message that was done before is not set aside: the server counts one less to be acknowledged when one is, if it was out. Where
+//!    the count may have changed for another reason, it is set aside all the same: better twice than never.
+
+use std::collections::BTreeMap;
+
+use async_nats::jetstream::consumer::Info;
+use async_nats::jetstream::stream::{RetentionPolicy, Stream};
+use convoke_core::{Error, ErrorKind};
+
+use crate::arrival::Arrived;
+use crate::link::Link;
+use crate::store::{Kept, Store};
+use crate::topology::Durable;
+use crate::{failure, names, numbered};
+
+/// What may have been sent to us and not have arrived, when the connection was lost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    #[default]
+    Nothing,
+    /// What is new from this number on: all below has arrived.
+    From(u64),
+    /// All that is out.
+    Everything,
+}
+
+/// A partition in which something may have to be set aside.
+pub(crate) struct Sieve<'s> {
+    pub(crate) link: &'s Link,
+    pub(crate) store: &'s Store,
+    pub(crate) stream: &'s Stream,
+    pub(crate) durable: Durable<'s>,
+    pub(crate) place: &'s str,
+}
+
+impl Sieve<'_> {
+    pub(crate) async fn info(&self) -> Result<Info, Error> {
+        let looked = self.stream.consumer_info(self.durable.name()).await;
+        looked.map_err(|error| failure::of(format!("topic `{}` cannot be looked at", self.durable.topic), error))
+    }
+
+    /// Sets aside what is out and cannot be sent. Returns what the server says when all of it was looked at.
+    pub(crate) async fn sift(&self, doubt: Doubt, mut info: Info, kept: &mut BTreeMap<u64, Kept>) -> Result<Info, Error> {
+        let above = info.ack_floor.stream_sequence + 1;
+        let mut from = match doubt {
+            Doubt::Nothing => return Ok(info),
+            Doubt::From(from) => from.max(above),
+            Doubt::Everything => above,
+        };
+        let subject = names::subject(self.durable.topic.as_str(), self.durable.partition);
+        loop {
+            let upto = info.delivered.stream_sequence;
+            // What waits for its time has been here before.
+            let waiting = kept.values().filter(|kept| kept.waits()).count();
+            if upto < from || info.num_ack_pending <= waiting {
+                return Ok(info);
+            }
+            let unreadable = |one: &numbered::Numbered| !one.is_readable();
+            for one in numbered::range(self.link, &self.durable.stream(), &subject, from..=upto, unreadable).await? {
+                if !kept.get(&one.sequence).is_some_and(|kept| kept.aside) {
+                    info = self.set_aside(one.sequence, info, kept).await?;
+                }
+            }
+            from = upto + 1;
+            info = self.info().await?;
+        }
+    }
+
+    async fn set_aside(&self, sequence: u64, before: Info, kept: &mut BTreeMap<u64, Kept>) -> Result<Info, Error> {
+        let (topic, group) = (self.durable.topic, self.durable.group);
+        if self.stream.cached_info().config.retention != RetentionPolicy::Limits {
+            let text = format!(
+                "message {sequence} of topic `{topic}` has headers that cannot be read, and its stream deletes what is acknowledged; \
+                 delete it (`nats stream rmm`), or let the stream keep messages by its limits"
+            );
+            return Err(Error::new(ErrorKind::Configuration, text));
+        }
+        let aside = Kept { aside: true, ..kept.get(&sequence).copied().unwrap_or_default() };
+        self.store.keep(self.place, sequence, aside).await?;
+        self.done(sequence).await?;
+        let after = self.info().await?;
+        let as_before = after.delivered.consumer_sequence == before.delivered.consumer_sequence;
+        if as_before && after.num_ack_pending == before.num_ack_pending {
+            self.store.drop_kept(self.place, sequence).await?;
+        } else {
+            tracing::warn!(%topic, group, sequence, "the headers of a message cannot be read; it is taken by its number");
+            kept.insert(sequence, aside);
+        }
+        Ok(after)
+    }
+
+    /// Tells the server that a message is done, and waits for its word. Of what the subject holds it asks for the number alone.
+    async fn done(&self, sequence: u64) -> Result<(), Error> {
+        let subject = format!("$JS.ACK.{}.{}.1.{sequence}.0.0.0", self.durable.stream(), self.durable.name());
+        let said = self.link.client.request(subject, "+ACK".into()).await;
+        said.map(drop).map_err(|error| failure::of(format!("message {sequence} cannot be set aside"), error))
+    }
+
+    /// Reads what was set aside, now or by a former owner. Returns the numbers of those that the stream has discarded meanwhile.
+    pub(crate) async fn recall(
+        &self,
+        kept: &mut BTreeMap<u64, Kept>,
+        pending: &mut BTreeMap<u64, Arrived>,
+    ) -> Result<Vec<u64>, Error> {
+        let mut gone = Vec::new();
+        for sequence in kept.iter().filter(|(_, kept)| kept.aside).map(|(sequence, _)| *sequence).collect::<Vec<_>>() {
+            if let Some(one) = numbered::at(self.link, &self.durable.stream(), sequence).await? {
+                let published = one.published;
+                let message = one.message(self.durable.topic);
+                pending.insert(sequence, Arrived { message, reply: None, sequence, deliveries: 1, count: 0, published });
+            } else {
+                self.store.drop_kept(self.place, sequence).await?;
+                kept.remove(&sequence);
+                gone.push(sequence);
+            }
+        }
+        Ok(gone)
+    }
+}
