@@ -5,7 +5,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write};
 use std::sync::Arc;
 
 use convoke::broker::{Broker, BrokerUrl};
-use convoke::{Error, ErrorKind, dead::DeadLetters};
+use convoke::{Error, ErrorKind, Registry, dead::DeadLetters};
 
 use crate::args::Common;
 
@@ -81,13 +81,29 @@ impl<'w> World<'w> {
             let text = "no broker is named; say `--url kafka://localhost:9092`, or set the variable CONVOKE_BROKER";
             return Err(Error::new(ErrorKind::Configuration, text));
         };
-        if BrokerUrl::parse(url)?.scheme() == "memory" {
+        let scheme = BrokerUrl::parse(url)?.scheme().to_owned();
+        if scheme == "memory" {
             let text = "the embedded broker (`memory://`) lives within the process of the application, and another process sees nothing of \
                         it; within the application use `convoke::dead::DeadLetters::of(app.broker().clone())`";
             return Err(Error::new(ErrorKind::Unsupported, text));
         }
+        if let Some(feature) = missing_feature(&scheme) {
+            let text = format!(
+                "this `convoke` was built without the cargo feature `{feature}`, which `{scheme}://` needs: \
+                 `cargo install convoke-cli --features {feature}`, and all others that you use"
+            );
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
         DeadLetters::open(url).await
     }
+}
+
+/// The feature that brings the broker of this scheme, if it is off here: what an application would be told of it is of no use to
+/// whoever runs a program.
+fn missing_feature(scheme: &str) -> Option<&'static str> {
+    let brokers = Registry::collect().brokers;
+    let factory = brokers.into_iter().find(|factory| factory.schemes.contains(&scheme))?;
+    (factory.open.is_none() && !factory.is_planned()).then_some(factory.feature)
 }
 
 impl fmt::Debug for World<'_> {

@@ -114,7 +114,7 @@ impl Options {
         }
         read.finish()?;
         if options.wants_tls() && !cfg!(feature = "tls") {
-            let text = "TLS and SCRAM want the feature `kafka-tls`: `cargo add convoke --features kafka-tls`";
+            let text = "TLS and SCRAM need the cargo feature `kafka-tls` (`tls` of convoke-kafka); turn it on where this program is built";
             return Err(Error::new(ErrorKind::Unsupported, text));
         }
         Ok(options)

@@ -99,7 +99,7 @@ impl Options {
         }
         said.finish()?;
         if options.tls.is_some() && !cfg!(feature = "tls") {
-            let text = "`rediss://` needs the cargo feature `redis-tls` of convoke (`tls` of convoke-redis); turn it on";
+            let text = "`rediss://` needs the cargo feature `redis-tls` (`tls` of convoke-redis); turn it on where this program is built";
             return Err(Error::new(ErrorKind::Unsupported, text));
         }
         Ok(options)

@@ -28,7 +28,24 @@ async fn bill(order: Order, State(bank): State<Bank>) -> Result<(), BoxError> {
     Err(permanent(format!("the bank does not know {}", order.who)).into())
 }
 
-/// An application whose group `bills` gives everything up, until the bank answers.
+impl Bank {
+    pub(crate) fn answers(&self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// An application on a broker, whose group `bills` has given so many messages up, and gives everything up until the bank answers.
+pub(crate) async fn dead_letters(count: u64, on_broker: impl FnOnce(App) -> App) -> (AppHandle, Bank) {
+    let bank = Bank::default();
+    let app = on_broker(App::new("shop").state(bank.clone())).quiet().start().await.unwrap();
+    for number in 0..count {
+        app.publisher().publish(&Order { who: format!("k{number}"), number }).await.unwrap();
+    }
+    app.settled().await;
+    (app, bank)
+}
+
+/// The same, on an embedded broker.
 pub(crate) struct Shop {
     pub(crate) app: AppHandle,
     pub(crate) bank: Bank,
@@ -37,12 +54,8 @@ pub(crate) struct Shop {
 
 impl Shop {
     pub(crate) async fn with_dead_letters(count: u64) -> Self {
-        let (broker, bank) = (MemoryBroker::new(), Bank::default());
-        let app = App::new("shop").state(bank.clone()).broker(Arc::new(broker.another())).quiet().start().await.unwrap();
-        for number in 0..count {
-            app.publisher().publish(&Order { who: format!("k{number}"), number }).await.unwrap();
-        }
-        app.settled().await;
+        let broker = MemoryBroker::new();
+        let (app, bank) = dead_letters(count, |app| app.broker(Arc::new(broker.another()))).await;
         Self { app, bank, broker }
     }
 
@@ -51,7 +64,7 @@ impl Shop {
     }
 
     pub(crate) fn the_bank_answers(&self) {
-        self.bank.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.bank.answers();
     }
 }
 
