@@ -83,10 +83,16 @@ async fn advancing_waits(app: TestApp) -> TestResult {
     let really = Instant::now();
     publish(&app, [order("ada", 7)]).await?;
     app.advance(Duration::from_millis(150)).await;
-    app.published::<Bill>().assert_none();
+    if !is_shared() {
+        app.published::<Bill>().assert_none();
+    }
     app.advance(Duration::from_millis(600)).await;
-    app.published::<Bill>().assert_count(1);
     assert_eq!(really.elapsed() >= Duration::from_millis(750), is_shared());
+    if is_shared() {
+        // A server takes the time that it takes, before the first attempt and after it.
+        app.settled().await;
+    }
+    app.published::<Bill>().assert_count(1);
     Ok(())
 }
 
@@ -109,8 +115,11 @@ async fn further_brokers_are_apart_too(app: TestApp) -> TestResult {
     publish(&app, [order("ada", 1)]).await?;
     app.settled().await;
     app.handled::<Copy>("reads_copies").assert_count(1);
-    let topics = app.broker_named("audit").ok_or("it is there")?.topics().await?;
-    assert!(topics.iter().all(|(topic, _)| topic.as_str().starts_with("same.copies")), "{topics:?}");
+    match app.broker_named("audit").ok_or("it is there")?.topics().await {
+        Ok(topics) => assert!(topics.iter().all(|(topic, _)| topic.as_str().starts_with("same.copies")), "{topics:?}"),
+        // AMQP has no way to list what there is.
+        Err(error) => assert_eq!((is_shared(), error.kind()), (true, ErrorKind::Unsupported)),
+    }
     Ok(())
 }
 

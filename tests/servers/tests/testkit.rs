@@ -20,6 +20,21 @@ async fn on(kind: Kind) -> Result<(), Stop> {
 }
 
 #[tokio::test]
+async fn they_run_beside_each_other_on_kafka() -> Result<(), Stop> {
+    on(Kind::Kafka).await
+}
+
+#[tokio::test]
+async fn they_run_beside_each_other_on_nats() -> Result<(), Stop> {
+    on(Kind::Nats).await
+}
+
+#[tokio::test]
+async fn they_run_beside_each_other_on_rabbitmq() -> Result<(), Stop> {
+    on(Kind::RabbitMq).await
+}
+
+#[tokio::test]
 async fn they_run_beside_each_other_on_redis() -> Result<(), Stop> {
     on(Kind::Redis).await
 }
