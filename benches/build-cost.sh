@@ -17,53 +17,46 @@ unset CARGO_INCREMENTAL CARGO_TARGET_DIR CARGO_PROFILE_DEV_DEBUG
 
 # program FRAMEWORK HANDLERS: writes an application with so many events and as many handlers
 program() {
-    local dir=$place/$1/app$2 i
+    local dir=$place/$1/app$2
     mkdir -p "$dir/src"
-    case $1 in
-    convoke)
-        cat >"$dir/Cargo.toml" <<END
-[package]
-name = "app$2"
-version = "0.1.0"
-edition = "2024"
-[dependencies]
-convoke = { path = "$root" }
-serde = { version = "1", features = ["derive"] }
-tokio = { version = "1", features = ["macros", "rt-multi-thread"] }
-END
-        {
-            printf 'use convoke::prelude::*;\nuse serde::{Deserialize, Serialize};\n'
-            for ((i = 0; i < $2; i++)); do
-                printf '\n#[event(topic = "orders%d")]\n#[derive(Debug, Serialize, Deserialize)]\nstruct Order%d {\n    id: u64,\n}\n' $i $i
-                printf '\n#[handler]\nasync fn handle%d(order: Order%d) {\n    println!("got order {}", order.id);\n}\n' $i $i
-            done
-            printf '\n#[tokio::main]\nasync fn main() -> Result<(), convoke::Error> {\n    App::new("orders").from_env()?.run().await\n}\n'
-        } >"$dir/src/main.rs"
-        ;;
-    ruststream)
-        cat >"$dir/Cargo.toml" <<END
-[package]
-name = "app$2"
-version = "0.1.0"
-edition = "2024"
-[dependencies]
-ruststream = { version = "0.7", features = ["macros", "memory", "json"] }
-serde = { version = "1", features = ["derive"] }
-END
-        {
-            printf 'use ruststream::memory::prelude::*;\nuse serde::Deserialize;\n'
-            for ((i = 0; i < $2; i++)); do
-                printf '\n#[derive(Debug, Deserialize)]\nstruct Order%d {\n    id: u64,\n}\n' $i
-                printf '\n#[subscriber("orders%d")]\nasync fn handle%d(order: &Order%d) -> HandlerOutcome {\n' $i $i $i
-                printf '    println!("got order {}", order.id);\n    HandlerOutcome::ack()\n}\n'
-            done
-            printf '\n#[ruststream::app]\nfn app() -> RustStream {\n    RustStream::new(AppInfo::new("orders", "0.1.0"))\n'
-            printf '        .with_broker(MemoryBroker::new(), |b| {\n'
-            for ((i = 0; i < $2; i++)); do printf '            b.include(handle%d);\n' $i; done
-            printf '        })\n}\n'
-        } >"$dir/src/main.rs"
-        ;;
-    esac
+    {
+        printf '[package]\nname = "app%d"\nversion = "0.1.0"\nedition = "2024"\n[dependencies]\n' "$2"
+        printf 'serde = { version = "1", features = ["derive"] }\n'
+        "$1_needs"
+    } >"$dir/Cargo.toml"
+    "$1_source" "$2" >"$dir/src/main.rs"
+}
+
+convoke_needs() {
+    printf 'convoke = { path = "%s" }\ntokio = { version = "1", features = ["macros", "rt-multi-thread"] }\n' "$root"
+}
+
+convoke_source() {
+    local i
+    printf 'use convoke::prelude::*;\nuse serde::{Deserialize, Serialize};\n'
+    for ((i = 0; i < $1; i++)); do
+        printf '\n#[event(topic = "orders%d")]\n#[derive(Debug, Serialize, Deserialize)]\nstruct Order%d {\n    id: u64,\n}\n' $i $i
+        printf '\n#[handler]\nasync fn handle%d(order: Order%d) {\n    println!("got order {}", order.id);\n}\n' $i $i
+    done
+    printf '\n#[tokio::main]\nasync fn main() -> Result<(), convoke::Error> {\n    App::new("orders").from_env()?.run().await\n}\n'
+}
+
+ruststream_needs() {
+    printf 'ruststream = { version = "0.7", features = ["macros", "memory", "json"] }\n'
+}
+
+ruststream_source() {
+    local i
+    printf 'use ruststream::memory::prelude::*;\nuse serde::Deserialize;\n'
+    for ((i = 0; i < $1; i++)); do
+        printf '\n#[derive(Debug, Deserialize)]\nstruct Order%d {\n    id: u64,\n}\n' $i
+        printf '\n#[subscriber("orders%d")]\nasync fn handle%d(order: &Order%d) -> HandlerOutcome {\n' $i $i $i
+        printf '    println!("got order {}", order.id);\n    HandlerOutcome::ack()\n}\n'
+    done
+    printf '\n#[ruststream::app]\nfn app() -> RustStream {\n    RustStream::new(AppInfo::new("orders", "0.1.0"))\n'
+    printf '        .with_broker(MemoryBroker::new(), |b| {\n'
+    for ((i = 0; i < $1; i++)); do printf '            b.include(handle%d);\n' $i; done
+    printf '        })\n}\n'
 }
 
 # timed FRAMEWORK WHAT ARGUMENTS...: runs cargo, and notes seconds and CPU seconds
