@@ -22,6 +22,7 @@ pub(crate) struct Credit {
     reserve: i64,
     reserve_bytes: i64,
     limit: i64,
+    limit_bytes: i64,
     /// How many messages a partition holds at most whose messages wait.
     window: i64,
     /// The sum over the partitions of what each uses, or its reserve if that is more.
@@ -68,13 +69,15 @@ impl Engine {
     pub(crate) fn divide(&mut self) {
         let count = self.parts.iter().filter(|part| part.assigned && !part.over).count().max(1) as i64;
         let messages = i64::from(self.config.messages);
-        let bytes = i64::try_from(self.config.bytes).unwrap_or(i64::MAX / 4);
+        // As good as without a limit, and sums of it do not overflow.
+        let bytes = i64::try_from(self.config.bytes).unwrap_or(i64::MAX).min(i64::MAX / 4);
         let waiting = self.parts.iter().filter(|part| part.waits && part.assigned && !part.over).count().max(1) as i64;
         let credit = &mut self.credit;
         credit.window = (messages / (4 * waiting)).max(1);
         credit.reserve = (messages / (2 * count)).max(1);
         credit.reserve_bytes = (bytes / (2 * count)).max(1);
         credit.limit = messages.max(count);
+        credit.limit_bytes = bytes;
         credit.sum = 0;
         credit.sum_bytes = 0;
         for (p, part) in self.parts.iter_mut().enumerate() {
@@ -175,8 +178,7 @@ impl Engine {
         let credit = &mut self.credit;
         let account = &mut part.account;
         let room = (credit.reserve - account.used()).max(0) + (credit.limit - credit.sum).max(0);
-        let bytes_limit = i64::try_from(self.config.bytes).unwrap_or(i64::MAX / 4);
-        let room_bytes = (credit.reserve_bytes - account.used_bytes()).max(0) + (bytes_limit - credit.sum_bytes).max(0);
+        let room_bytes = (credit.reserve_bytes - account.used_bytes()).max(0) + (credit.limit_bytes - credit.sum_bytes).max(0);
         // What waits is looked at again when some of it is done; until then it is not hungry.
         let most = if part.waits { credit.window - account.used() } else { i64::MAX };
         let wanted = (credit.reserve - account.unused).min(most).max(0);

@@ -6,6 +6,7 @@ use convoke_core::{Epoch, PartId};
 
 use crate::engine::Engine;
 use crate::list::{NIL, PART, RUN};
+use crate::part::Part;
 use crate::slot::{Publish, State};
 use crate::timer::Timer;
 use crate::{End, Out, Time};
@@ -15,7 +16,7 @@ const ABORT: Duration = Duration::from_secs(2);
 
 impl Engine {
     pub(crate) fn revoking(&mut self, now: Time, id: PartId, epoch: Epoch, by: Time, out: &mut Vec<Out>) {
-        let Some(p) = self.part(id, epoch).filter(|&p| !self.parts[p as usize].over && !self.drained) else { return };
+        let Some(p) = self.part(id, epoch).filter(|&p| !self.parts[p as usize].over) else { return };
         let first = self.parts[p as usize].by.is_none();
         self.parts[p as usize].by = Some(by);
         self.at(by, Timer::Revoke(p));
@@ -111,7 +112,6 @@ impl Engine {
             match self.slots[i as usize].state {
                 State::Returned => self.free(i, End::Returned, out),
                 State::SettleWait(_, End::Returned) => self.free(i, End::Returned, out),
-                State::Settling(..) => {}
                 _ => self.lose(now, i, out),
             }
         }
@@ -151,10 +151,7 @@ impl Engine {
         self.at(by, Timer::Drain);
         if first {
             for p in 0..self.parts.len() as u32 {
-                let part = &self.parts[p as usize];
-                if part.assigned && !part.over && part.by.is_none() {
-                    self.give_back_idle(now, p, out);
-                }
+                self.give_back_idle(now, p, out);
             }
         }
         if by <= now {
@@ -207,6 +204,8 @@ impl Engine {
 
     /// Says that a partition is given back, or everything is, once that is so.
     pub(crate) fn conclude(&mut self, now: Time, out: &mut Vec<Out>) {
+        let closing = |part: &&Part| part.assigned && part.by.is_some() && !part.over;
+        debug_assert_eq!(self.closing as usize, self.parts.iter().filter(closing).count());
         let mut quiet = true;
         for p in 0..self.parts.len() as u32 {
             let part = &self.parts[p as usize];

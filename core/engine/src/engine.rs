@@ -93,6 +93,13 @@ pub(crate) struct RouteState {
     pub(crate) batch_at: Option<Time>,
 }
 
+impl RouteState {
+    /// Whether it takes messages, but for how many run. A route that is suspended takes its probe.
+    pub(crate) const fn takes(&self) -> bool {
+        !self.paused && self.blocked.is_none() && (!self.suspended || self.armed)
+    }
+}
+
 /// What can be read of a handler, for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RouteStatus {
@@ -236,9 +243,7 @@ impl Engine {
     /// Asks for the extensions of leases that are due, and for nothing else: no time passes otherwise. For whoever keeps leases alive
     /// while nobody can carry other outputs out.
     pub fn extend(&mut self, now: Time, out: &mut Vec<Out>) {
-        if !self.drained {
-            self.extend_leases(now, out);
-        }
+        self.extend_leases(now, out);
     }
 
     /// When to call [`step`](Self::step) with [`In::Tick`] at the latest. Before that, a tick changes nothing.

@@ -255,7 +255,7 @@ impl Engine {
                 route.blocked = Some(at);
                 self.at(at, Timer::Unblock(id.0));
             }
-            Some(Verdict::NotTaken | Verdict::Later(_)) | None if probe && route.suspended => {
+            Some(Verdict::NotTaken | Verdict::Later(_)) | None if probe => {
                 // Nothing was learnt.
                 route.probe_wait = (route.probe_wait * 2).min(longest.max(first));
                 let at = now.after(route.probe_wait);
@@ -265,7 +265,7 @@ impl Engine {
             Some(Verdict::Unavailable | Verdict::NotTaken | Verdict::Later(_)) | None => {}
             Some(_) => {
                 route.block_wait = Duration::ZERO;
-                if probe && route.suspended {
+                if probe {
                     route.suspended = false;
                     route.probe_at = None;
                     route.armed = false;

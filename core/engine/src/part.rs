@@ -33,7 +33,7 @@ pub(crate) struct Part {
     since: Time,
     passed: usize,
     passed_marks: usize,
-    /// Whether the last owner died; how many of the next messages, and up to which position, are suspects in any case.
+    /// Whether the last owner died; by watermark, how many of the next messages, and up to which position, are suspects then.
     unclean: bool,
     suspects: u32,
     horizon: Option<Position>,
@@ -172,8 +172,8 @@ impl Engine {
             resume: if by_watermark { resume.progress.clone() } else { Progress::default() },
             since: now,
             unclean: resume.unclean,
-            suspects: if resume.unclean && by_watermark { self.config.messages } else { 0 },
-            horizon: if resume.unclean && by_watermark { horizon } else { None },
+            suspects: self.config.messages,
+            horizon,
             ..Part::unknown(id.0)
         };
         if let Some(until) = until {
@@ -232,17 +232,13 @@ impl Engine {
     pub(crate) fn delivered(&mut self, now: Time, id: PartId, epoch: Epoch, metas: &[Meta], out: &mut Vec<Out>) {
         let part = self.part(id, epoch).filter(|&p| !self.drained && !self.parts[p as usize].over);
         for &meta in metas {
-            let taken = self.find(Slot { generation: self.generation(meta.slot.index), ..meta.slot }).is_some();
+            let taken = self.slots.get(meta.slot.index as usize).is_some_and(|entry| !matches!(entry.state, State::Free));
             debug_assert!(!taken, "the driver used a slot that is not free");
             match part {
                 Some(p) if !taken && (meta.route.0 as usize) < self.routes.len() => self.deliver(now, p, meta, out),
                 _ => out.push(Out::Free { slot: meta.slot, end: End::Lost }),
             }
         }
-    }
-
-    fn generation(&self, index: u32) -> u32 {
-        self.slots.get(index as usize).map_or(0, |entry| entry.meta.slot.generation)
     }
 
     fn deliver(&mut self, now: Time, p: u32, meta: Meta, out: &mut Vec<Out>) {

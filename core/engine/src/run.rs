@@ -82,13 +82,12 @@ impl Engine {
         if self.stopping || self.alone != NIL {
             return;
         }
-        while let Some(i) = self.next_suspect() {
+        if let Some(i) = self.next_suspect() {
+            // It waits until nothing runs, and nothing starts before it.
             if self.running == 0 {
                 self.try_alone(now, i, out);
             }
-            if self.alone != NIL || self.running > 0 {
-                return;
-            }
+            return;
         }
         if self.roused.is_empty() {
             return;
@@ -109,18 +108,14 @@ impl Engine {
     /// Whether a route may start something.
     fn open(&self, r: usize) -> bool {
         let route = &self.routes[r];
-        !route.paused
-            && route.running < route.concurrency
-            && route.blocked.is_none()
-            && (!route.suspended || (route.armed && route.probe == NIL))
+        route.running < route.concurrency && route.takes()
     }
 
     /// The first suspect that may start, if what runs lets it. What it has to wait for must not be its own route's affair.
     fn next_suspect(&self) -> Option<u32> {
         let mut i = self.suspects.head;
         while i != NIL {
-            let route = &self.routes[self.slots[i as usize].meta.route.0 as usize];
-            if !route.paused && route.blocked.is_none() && (!route.suspended || (route.armed && route.probe == NIL)) {
+            if self.routes[self.slots[i as usize].meta.route.0 as usize].takes() {
                 return Some(i);
             }
             i = self.slots[i as usize].links[RUN].next;

@@ -137,7 +137,6 @@ impl Engine {
                 entry.lost = true;
                 self.forget(i);
             }
-            State::Free | State::Fenced => {}
             _ => {
                 self.withdraw(now, i, out);
                 self.free(i, End::Lost, out);

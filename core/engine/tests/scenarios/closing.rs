@@ -1,7 +1,7 @@
 //! Revocation, loss, drain, abort, local deadlines.
 
 use convoke_core::broker::{Delay, Settle};
-use convoke_core::{DeadReason, Epoch, OnRetry, PartId};
+use convoke_core::{BatchOptions, DeadReason, Epoch, OnRetry, PartId};
 use convoke_engine::*;
 
 use crate::common::*;
@@ -107,6 +107,91 @@ fn a_partition_that_is_lost_while_it_publishes_settles_nothing() {
     bench.finish_all(s[0], &[Verdict::Ack], true);
     assert_eq!(bench.lose(0), []);
     assert_eq!(bench.published(s[0], Published::Confirmed), [Out::Free { slot: s[0], end: End::Lost }]);
+}
+
+#[test]
+fn what_is_given_back_and_was_not_confirmed_in_time_is_returned_all_the_same() {
+    let mut bench = Bench::assigned(config());
+    let (s, _) = bench.deliver(&[meta(1), meta(2)]);
+    bench.finish(s[0], Verdict::Ack);
+    bench.acked(s[0]);
+    bench.step(In::Pause { route: RouteId(0) });
+    let (s, _) = bench.deliver(&[on(3, 2)]);
+    let out = bench.revoke(0, 5);
+    assert!(settles(&out).contains(&(s[0], nack(0, 0, true))));
+    assert_eq!(bench.settled(s[0], nack(0, 0, true), Answer::Failed), []);
+    assert!(freed(&bench.tick_to(5)).contains(&(s[0], End::Returned)));
+}
+
+#[test]
+fn what_waited_for_a_retry_and_is_given_back_is_not_disturbed_when_that_would_have_been_due() {
+    let mut bench = Bench::assigned(config());
+    let (s, _) = bench.deliver(&[meta(1)]);
+    bench.finish(s[0], FAILED);
+    let back = vec![(s[0], nack(100, 1, true))];
+    assert_eq!(settles(&bench.revoke(0, 1000)), back);
+    for at in [10, 30, 70, 150] {
+        assert_eq!(bench.settled(s[0], back[0].1, Answer::Failed), []);
+        assert_eq!(bench.tick_to(at - 1), []);
+        assert_eq!(settles(&bench.tick_to(at)), back);
+    }
+}
+
+#[test]
+fn what_fails_while_it_is_given_back_is_not_sent_on_a_round() {
+    let mut passing = Config { delay: Delay::Republish, ..config() };
+    passing.routes[0].on_retry = OnRetry::Pass;
+    let failed = Verdict::Failed { after: Some(ms(60_000)), reason: DeadReason::HandlerError };
+    for drained in [true, false] {
+        let mut bench = Bench::assigned(passing.clone());
+        let (s, _) = bench.deliver(&[meta(1)]);
+        let out = if drained { bench.step(In::Drain { by: at(1000) }) } else { bench.revoke(0, 1000) };
+        assert_eq!(out, []);
+        assert_eq!(bench.finish(s[0], failed), [Out::Settle { slot: s[0], settle: nack(60_000, 1, true) }]);
+    }
+}
+
+#[test]
+fn what_another_partition_leaves_gets_no_turn_in_a_drain() {
+    let mut bench = Bench::assigned(config());
+    bench.assign(1, 1, None);
+    bench.step(In::Pause { route: RouteId(0) });
+    let (first, _) = bench.deliver(&[meta(1)]);
+    let undecodable = Meta { dead: Some(DeadReason::Undecodable), ..meta(1) };
+    let (second, _) = bench.deliver_to(1, 1, &[undecodable]);
+    let back = [(first[0], nack(0, 0, true)), (second[0], nack(0, 0, true))];
+    let out = bench.step(In::Drain { by: at(1000) });
+    assert_eq!((settles(&out), out.len()), (back.to_vec(), 2));
+}
+
+#[test]
+fn by_watermark_a_drain_is_over_at_once_though_a_partition_was_given_back_before() {
+    let mut bench = Bench::assigned(watermark());
+    bench.assign(1, 1, None);
+    bench.step(In::Pause { route: RouteId(0) });
+    let (s, _) = bench.deliver(&[free(1)]);
+    assert!(bench.revoke(0, 1000).starts_with(&[Out::Free { slot: s[0], end: End::Returned }, REVOKED]));
+    let (s, _) = bench.deliver_to(1, 1, &[free(1)]);
+    assert_eq!(bench.step(In::Drain { by: at(1000) }), [Out::Free { slot: s[0], end: End::Returned }, Out::Drained]);
+}
+
+#[test]
+fn what_a_batch_returned_is_not_published_again_when_all_of_it_is_lost() {
+    let mut config = config();
+    config.routes[0].batch = Some(BatchOptions::new(2, ms(0)));
+    let (lost, publish) = (|slot| Out::Free { slot, end: End::Lost }, |slot| Out::PublishReturned { slot });
+    for answered_first in [true, false] {
+        let mut bench = Bench::assigned(config.clone());
+        let (s, _) = bench.deliver(&[on(1, 1), on(2, 2)]);
+        assert_eq!(bench.finish_all(s[0], &[Verdict::Ack; 2], true), [publish(s[0])]);
+        let mut out = Vec::new();
+        if answered_first {
+            out.extend(bench.published(s[0], Published::Again));
+        }
+        out.extend(bench.lose(0));
+        out.extend(if answered_first { bench.tick_to(10) } else { bench.published(s[0], Published::Again) });
+        assert_eq!(out, [lost(s[0]), lost(s[1])]);
+    }
 }
 
 #[test]

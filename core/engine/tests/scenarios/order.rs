@@ -53,6 +53,66 @@ fn a_retry_holds_its_lane_and_comes_after_its_delay() {
     assert_eq!(freed(&bench.acked(s[0])), [(s[0], End::Dead)]);
 }
 
+#[test]
+fn a_lane_that_is_never_empty_is_not_taken_for_a_full_one() {
+    let mut bench = Bench::assigned(Config { backlog: 3, ..config() });
+    let (mut held, _) = bench.deliver(&[meta(1)]);
+    for next in 2..20 {
+        let (s, out) = bench.deliver(&[meta(next)]);
+        assert_eq!(bench.engine.full(), 0, "{out:?}");
+        assert_eq!(bench.engine.lane(s[0]), Some(1));
+        bench.finish(held[0], Verdict::Ack);
+        bench.acked(held[0]);
+        held = s;
+    }
+    let (without, _) = bench.deliver(&[free(30)]);
+    assert_eq!(bench.engine.lane(without[0]), None);
+}
+
+#[test]
+fn a_lane_has_one_executor_and_what_has_none_goes_by_its_identity() {
+    let shards = |shards| {
+        let mut bench = Bench::assigned(Config { shards, ..config() });
+        let (_, out) = bench.deliver(&[on(1, 6), on(2, 7), Meta { identity: 9, ..free(3) }]);
+        let shard = |out: &Out| if let Out::Start { shard, .. } = *out { Some(shard) } else { None };
+        out.iter().filter_map(shard).collect::<Vec<_>>()
+    };
+    assert_eq!([0, 1, 4].map(shards), [[0, 0, 0], [0, 0, 0], [2, 3, 1]]);
+}
+
+#[test]
+fn what_an_engine_keeps_does_not_grow_with_what_it_has_done() {
+    let mut batches = Config { lease: Some(ms(300)), ..passing() };
+    batches.routes[0].batch = Some(BatchOptions::new(3, ms(20)));
+    let mut bench = Bench::assigned(batches);
+    let mut grown = Vec::new();
+    for n in 0..40 {
+        let mut slots = Vec::new();
+        for index in 0..3 {
+            let slot = Slot { index, generation: n };
+            let meta = Meta { slot, ..on(10 + 3 * u64::from(n) + u64::from(index), u64::from(index)) };
+            slots.push(slot);
+            bench.step(In::Delivered { part: PartId(0), epoch: Epoch(1), metas: &[meta] });
+        }
+        bench.finish_all(slots[0], &[FAILED, Verdict::Ack, Verdict::Later(ms(10))], false);
+        bench.acked(slots[1]);
+        let to = bench.now / MS + 200;
+        bench.tick_to(to);
+        let together = bench.engine.batch(slots[0]).to_vec();
+        for slot in [slots[0], slots[2]] {
+            bench.finish_all(slot, &vec![Verdict::Ack; bench.engine.batch(slot).len()], false);
+        }
+        for slot in [slots[0], slots[2]] {
+            bench.acked(slot);
+        }
+        assert!(bench.engine.idle(), "{together:?}");
+        // What lies there for its memory counts too; only numbers get longer.
+        let text = format!("{:?}", bench.engine);
+        grown.push(text.chars().filter(|c| !c.is_ascii_digit()).count());
+    }
+    assert_eq!(grown[39], grown[5], "{grown:?}");
+}
+
 fn passing() -> Config {
     let mut config = config();
     config.routes[0].on_retry = OnRetry::Pass;

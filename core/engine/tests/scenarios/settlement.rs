@@ -116,6 +116,23 @@ fn leases_are_extended_at_every_third() {
 }
 
 #[test]
+fn leases_are_extended_on_demand_and_nothing_else_happens_then() {
+    let mut bench = Bench::assigned(Config { lease: Some(ms(300)), ..config() });
+    let (s, _) = bench.deliver(&[meta(1), on(2, 2)]);
+    bench.finish(s[0], FAILED);
+    let mut out = Vec::new();
+    bench.engine.extend(at(99), &mut out);
+    assert_eq!(out, []);
+    bench.engine.extend(at(100), &mut out);
+    assert_eq!(settles(&out), [(s[0], Settle::Extend), (s[1], Settle::Extend)]);
+    assert_eq!(out.len(), 2, "the retry that is due does not start");
+    bench.step(In::Drain { by: at(0) });
+    out.clear();
+    bench.engine.extend(at(1000), &mut out);
+    assert_eq!(out, []);
+}
+
+#[test]
 fn an_acknowledgement_with_an_old_token_is_repeated_with_the_new_one() {
     let mut bench = Bench::assigned(Config { lease: Some(ms(300)), ..config() });
     let (s, _) = bench.deliver(&[meta(1)]);
@@ -193,10 +210,37 @@ fn a_commit_whose_text_is_nearly_full_stops_the_intake_until_there_is_room() {
     let (ranges, length) = text(&bench);
     assert!((100..=400).contains(&length), "{length} characters of 400");
     assert_eq!(ranges, slots.len(), "and says everything");
+    // Each range is taken for four characters, beside 64 for the rest: with these it is more than three quarters.
+    assert_eq!(ranges, 60);
     for slot in slots {
         bench.finish(slot, Verdict::Ack);
     }
     assert_eq!((text(&bench).0, bench.engine.full()), (0, 0));
+}
+
+#[test]
+fn marks_fill_the_text_of_a_commit_too() {
+    let mut bench = Bench::assigned(Config { progress: Some(200), messages: 1000, ..spacious() });
+    let full = |n: &u64| {
+        let (s, out) = bench.deliver(&[free(*n)]);
+        bench.finish(s[0], FAILED);
+        out.contains(&Out::Note(Note::Full { part: PartId(0), cap: Cap::Progress }))
+    };
+    // Each is taken for seven characters: 64 and 13 of those are more than three quarters.
+    assert_eq!((1..=20).find(full), Some(14));
+}
+
+#[test]
+fn a_commit_that_keeps_failing_is_repeated_less_and_less_often() {
+    let mut bench = Bench::assigned(watermark());
+    let (s, _) = bench.deliver(&[free(1)]);
+    bench.finish(s[0], Verdict::Ack);
+    let commit = [Out::Commit { part: PartId(0), epoch: Epoch(1) }];
+    for at in [200, 210, 230, 270, 350, 430] {
+        assert_eq!(bench.tick_to(at - 1), []);
+        assert_eq!(bench.tick_to(at), commit);
+        assert_eq!(bench.committed(Answer::Failed), []);
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn batches(size: u32) -> Config {
 fn a_route_that_does_not_exist_is_not_controlled() {
     let mut bench = Bench::assigned(config());
     assert_eq!(bench.step(In::Pause { route: RouteId(9) }), []);
-    let (s, out) = bench.deliver(&[Meta { route: RouteId(9), ..meta(1) }, meta(2)]);
+    let (s, out) = bench.deliver(&[Meta { route: RouteId(1), ..meta(1) }, meta(2)]);
     assert_eq!(freed(&out), [(s[0], End::Lost)]);
     assert_eq!(started(&out), [s[1]]);
 }
@@ -120,6 +120,8 @@ fn tags_tell_deliveries_apart_but_not_messages() {
 #[test]
 fn a_time_beyond_all_time_is_the_last() {
     assert_eq!(at(1).after(Duration::MAX), Time(u64::MAX));
+    // A second more than there is room for.
+    assert_eq!(Time(0).after(Duration::from_nanos(u64::MAX) + Duration::from_secs(1)), Time(u64::MAX));
     assert_eq!(at(1).since(at(2)), Duration::ZERO);
 }
 
@@ -136,6 +138,12 @@ fn an_engine_is_idle_when_its_last_commit_is_answered_or_its_partition_is_over()
     assert!(bench.engine.idle());
     bench.revoke(2, 1000);
     assert!(bench.engine.idle());
+    let (s, _) = bench.deliver(&[free(2)]);
+    bench.finish(s[0], Verdict::Ack);
+    bench.tick_to(400);
+    assert!(!bench.engine.idle());
+    bench.lose(0);
+    assert!(bench.engine.idle(), "nobody waits for the answer to the commit of a partition that is lost");
 }
 
 #[test]

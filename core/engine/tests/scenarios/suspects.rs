@@ -108,6 +108,12 @@ fn by_watermark_everything_up_to_what_the_last_commit_mentions_is_suspect() {
 fn a_driver_that_uses_a_slot_twice_is_told() {
     let mut bench = Bench::assigned(config());
     let (s, _) = bench.deliver(&[meta(1)]);
-    let again = Meta { slot: Slot { index: s[0].index, generation: 2 }, ..meta(2) };
-    bench.step(In::Delivered { part: PartId(0), epoch: Epoch(1), metas: &[again] });
+    bench.finish(s[0], Verdict::Ack);
+    bench.acked(s[0]);
+    let mut deliver = |generation| {
+        let meta = Meta { slot: Slot { index: s[0].index, generation }, ..meta(u64::from(generation)) };
+        bench.step(In::Delivered { part: PartId(0), epoch: Epoch(1), metas: &[meta] })
+    };
+    assert_eq!(started(&deliver(2)).len(), 1, "it was free");
+    deliver(3);
 }

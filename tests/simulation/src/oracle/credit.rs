@@ -16,6 +16,7 @@ impl Oracle {
         let share = &self.shares[p];
         ensure!(9, share.ours && share.epoch == epoch, "a grant for a partition that is not ours");
         ensure!(13, share.by.is_none() && self.draining.is_none(), "a grant while giving back");
+        ensure!(9, messages > 0 || bytes > 0, "a grant of nothing");
         self.shares[p].unused += messages;
         self.shares[p].unused_bytes += bytes;
         let ours: Vec<&Share> = self.shares.iter().filter(|share| share.ours && !share.over).collect();
