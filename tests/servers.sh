@@ -5,7 +5,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 home=${CONVOKE_SERVERS:-$here/../target/servers}
 mkdir -p "$home/run" && home=$(cd "$home" && pwd)
-kinds="kafka nats redis rabbitmq"
+kinds="kafka nats redis rabbitmq postgres"
 nats_version=v2.12.2
 # So many proxies can stand before a server.
 proxied=24
@@ -38,6 +38,7 @@ missing() {
     nats) nats_server >/dev/null || echo nats ;;
     redis) command -v redis-server >/dev/null || echo redis ;;
     rabbitmq) [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || echo rabbitmq ;;
+    postgres) postgres_bin >/dev/null || echo postgres ;;
     python) "$home/python/bin/python" -c 'import confluent_kafka, pika, redis' 2>/dev/null || echo python ;;
     *) fail "there is no server of the kind \`$1\`; there are: $kinds" ;;
     esac
@@ -45,6 +46,12 @@ missing() {
 
 nats_server() {
     [ -x "$home/bin/nats-server" ] && echo "$home/bin/nats-server" || command -v nats-server
+}
+
+postgres_bin() {
+    local bin
+    bin=$(compgen -G '/usr/lib/postgresql/*/bin/postgres' | sort -V | tail -n 1)
+    [ -n "$bin" ] && dirname "$bin"
 }
 
 # Debian's packages. None of them may start a service here.
@@ -79,6 +86,7 @@ install_one() {
         ;;
     redis) packages redis-server ;;
     rabbitmq) packages rabbitmq-server ;;
+    postgres) packages postgresql ;;
     python)
         python3 -c 'import ensurepip' 2>/dev/null || packages python3-venv
         python3 -m venv "$home/python"
@@ -102,6 +110,7 @@ versions() {
         nats) echo "nats $("$(nats_server)" --version | sed 's/.*v//')" ;;
         redis) echo "redis $(redis-server --version | sed 's/.* v=\([^ ]*\).*/\1/')" ;;
         rabbitmq) echo "rabbitmq $(basename /usr/lib/rabbitmq/lib/rabbitmq_server-* | sed 's/.*-//')" ;;
+        postgres) echo "postgres $("$(postgres_bin)/postgres" --version | sed 's/.* \([0-9.]*\) .*/\1/')" ;;
         esac
     done
 }
@@ -151,6 +160,7 @@ url() {
     nats*) echo "nats://127.0.0.1:$port" ;;
     redis*) echo "redis://127.0.0.1:$port" ;;
     rabbitmq*) echo "amqp://guest:guest@127.0.0.1:$port" ;;
+    postgres*) echo "postgres://postgres@127.0.0.1:$port/postgres" ;;
     esac
 }
 
@@ -230,6 +240,23 @@ CONF
     launch "$1" java -Xms128m -Xmx512m -XX:+UseSerialGC "$log4j" -cp "$home/kafka/*" kafka.Kafka "$1/server.properties"
 }
 
+# It refuses to be root; and another user may not get to where this folder is.
+run_postgres() {
+    local bin data=$1/data as=()
+    bin=$(postgres_bin)
+    if [ "$(id -u)" = 0 ]; then
+        as=(setpriv --reuid postgres --regid postgres --clear-groups)
+        if [ ! -L "$data" ]; then
+            rmdir "$data"
+            ln -s "$(mktemp -d "${TMPDIR:-/tmp}/convoke-postgres-XXXXXX")" "$data"
+            chown postgres: "$data/"
+        fi
+    fi
+    [ -e "$data/PG_VERSION" ] ||
+        (cd / && "${as[@]}" "$bin/initdb" -D "$data/" -U postgres -A trust -E UTF8 --locale C.UTF-8 >>"$1/log" 2>&1)
+    launch "$1" "${as[@]}" "$bin/postgres" -D "$data/" -p "$2" -c listen_addresses=127.0.0.1 -c unix_socket_directories=
+}
+
 # Whether the server answers a request, each in the first words of its protocol.
 answer_of() {
     (
@@ -243,6 +270,7 @@ answer_of() {
             ;;
         # Answered as soon as its listener takes requests, which it does when the node has joined.
         kafka) printf '\0\0\0\x0a\0\x12\0\0\0\0\0\1\xff\xff' >&3 && [ "$(timeout 1 head -c 8 <&3 | wc -c)" = 8 ] ;;
+        postgres) "$(postgres_bin)/pg_isready" -q -h 127.0.0.1 -p "$2" ;;
         rabbitmq) printf 'AMQP\0\0\x09\1' >&3 && [ "$(timeout 1 head -c 8 <&3 | wc -c)" = 8 ] ;;
         esac
     ) 2>/dev/null
@@ -294,7 +322,7 @@ thaw() { signal CONT "$1"; }
 
 remove() {
     kill_ "$1"
-    rm -rf "${home:?}/run/$1"
+    rm -rf "$(readlink -f "${home:?}/run/$1/data")" "${home:?}/run/$1"
 }
 
 status() {

@@ -1,7 +1,21 @@
 """Kafka, by confluent-kafka."""
 
+import time
+
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+
+
+def settled(ask):
+    """What a server answers that has just started, or just created the topic: first it may not know who leads a partition."""
+    for again in reversed(range(20)):
+        try:
+            return ask()
+        # The client makes the latter of the former where it has two errors to tell.
+        except (KafkaException, SystemError):
+            if not again:
+                raise
+            time.sleep(0.25)
 
 
 class Client:
@@ -31,8 +45,11 @@ class Client:
         about = consumer.list_topics(topic, timeout=15).topics[topic]
         if about.error is not None and about.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             return []
-        reading = {number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=15) for number in about.partitions}
-        reading = {number: ends for number, ends in reading.items() if ends[0] < ends[1]}
+        reading = {}
+        for number in about.partitions:
+            ends = settled(lambda: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=15))
+            if ends[0] < ends[1]:
+                reading[number] = ends
         consumer.assign([TopicPartition(topic, number, ends[0]) for number, ends in reading.items()])
         messages = []
         while reading:

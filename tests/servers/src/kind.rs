@@ -18,11 +18,13 @@ pub enum Kind {
     Redis,
     /// RabbitMQ.
     RabbitMq,
+    /// PostgreSQL: no broker, but where an application keeps its state.
+    Postgres,
 }
 
 impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Kafka, Self::Nats, Self::Redis, Self::RabbitMq];
+    /// All brokers.
+    pub const BROKERS: [Self; 4] = [Self::Kafka, Self::Nats, Self::Redis, Self::RabbitMq];
 
     /// As `tests/servers.sh` calls it.
     #[must_use]
@@ -32,6 +34,7 @@ impl Kind {
             Self::Nats => "nats",
             Self::Redis => "redis",
             Self::RabbitMq => "rabbitmq",
+            Self::Postgres => "postgres",
         }
     }
 

@@ -84,7 +84,7 @@ impl Server {
     /// # Cancel safety
     /// The next that asks starts it anew.
     pub async fn shared(kind: Kind) -> Result<Self, Stop> {
-        static SHARED: [OnceCell<Server>; 4] = [const { OnceCell::const_new() }; 4];
+        static SHARED: [OnceCell<Server>; 5] = [const { OnceCell::const_new() }; 5];
         SHARED[kind as usize].get_or_try_init(|| Self::launch(kind)).await.cloned()
     }
 
