@@ -203,3 +203,38 @@ async fn a_retry_waits_beside_the_topic_that_appeared_in_every_guise() {
         assert!(app.drain().await.clean);
     }
 }
+
+#[event(topic = "regions-audit", name = "regions.audited")]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Audited {
+    number: u64,
+}
+
+#[handler(name = "audits", group = "audits")]
+async fn audits(paid: Paid, publisher: Publisher) -> Result<(), BoxError> {
+    publisher.publish(&Audited { number: paid.number }).await?;
+    Ok(())
+}
+
+/// Somewhere else, in another program.
+#[handler(name = "auditor", group = "auditor")]
+async fn auditor(audited: Audited, State(seen): State<Seen>) {
+    seen.note(("auditor", "regions-audit".to_owned(), audited.number));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_handler_that_takes_part_names_can_be_published_all_the_same() {
+    let (broker, seen) = (MemoryBroker::with(Options::default()).unwrap(), Seen::new());
+    let app = App::new("regions").only(["audits"]).state(seen).quiet().broker(Arc::new(broker.another())).start().await.unwrap();
+    assert!(
+        !broker.topics().await.unwrap().iter().any(|(topic, _)| topic.as_str() == "regions-audit"),
+        "not before it is needed"
+    );
+    for number in 0..10 {
+        app.publisher().publish(&Paid::of("eu", number)).await.unwrap();
+    }
+    app.settled().await;
+    assert_eq!(broker.messages("regions-audit").len(), 10);
+    assert_eq!(status(&app, "audits").await.failed, 0);
+    assert!(app.drain().await.clean);
+}

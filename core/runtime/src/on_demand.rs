@@ -1,5 +1,6 @@
 //! A broker around a broker that makes topics when they are first needed: those of events whose topic has a parameter, when the
-//! first event of a new value is published; and what a group has beside a topic that it reads by a pattern, when that appears.
+//! first event of a new value is published; those of events that no handler names, when one is published; and what a group has beside
+//! a topic that it reads by a pattern, when that appears.
 
 use std::collections::HashSet;
 use std::pin::Pin;
@@ -19,14 +20,24 @@ use crate::forward::forward_to_inner;
 pub(crate) struct OnDemand {
     inner: Arc<dyn Broker>,
     /// The topics of events that have parameters.
-    written: Vec<TopicPattern>,
+    patterns: Vec<TopicPattern>,
+    /// Topics that nobody has seen to at the start.
+    plain: Vec<Topic>,
     /// What is there already, as far as we have seen to it.
     there: Mutex<HashSet<Topic>>,
 }
 
 impl OnDemand {
-    pub(crate) fn new(inner: Arc<dyn Broker>, written: Vec<TopicPattern>) -> Self {
-        Self { inner, written, there: Mutex::default() }
+    /// Makes these topics when they are first needed.
+    pub(crate) fn new<'t>(inner: Arc<dyn Broker>, topics: impl Iterator<Item = &'t Topic>) -> Self {
+        let (mut patterns, mut plain) = (Vec::new(), Vec::new());
+        for topic in topics {
+            match TopicPattern::new(topic.as_str()) {
+                Some(pattern) => patterns.push(pattern),
+                None => plain.push(topic.clone()),
+            }
+        }
+        Self { inner, patterns, plain, there: Mutex::default() }
     }
 
     fn there(&self) -> MutexGuard<'_, HashSet<Topic>> {
@@ -39,7 +50,7 @@ impl OnDemand {
         let mut missing: Vec<Topic> = Vec::new();
         for topic in batch.iter().map(|outgoing| outgoing.message.topic()) {
             let new = !there.contains(topic) && !missing.contains(topic);
-            if new && self.written.iter().any(|pattern| pattern.matches(topic.as_str())) {
+            if new && (self.plain.contains(topic) || self.patterns.iter().any(|pattern| pattern.matches(topic.as_str()))) {
                 missing.push(topic.clone());
             }
         }
@@ -57,7 +68,7 @@ impl OnDemand {
             // Nothing was sent. What the others are published for is repeated with them, in their order.
             Err(error) => {
                 let retryable = matches!(error.kind(), ErrorKind::Connection | ErrorKind::Timeout | ErrorKind::Unknown);
-                let text = format!("the topic of a new parameter cannot be made: {error}");
+                let text = format!("a topic that is needed for the first time cannot be made: {error}");
                 let outcome = |_| PublishOutcome::Rejected { retryable, error: Error::new(error.kind(), text.clone()) };
                 batch.iter().map(outcome).collect()
             }
@@ -82,7 +93,7 @@ impl Broker for OnDemand {
         Self: 'f,
     {
         // Most applications have none.
-        let missing = if self.written.is_empty() { Vec::new() } else { self.missing(&batch) };
+        let missing = if self.patterns.is_empty() && self.plain.is_empty() { Vec::new() } else { self.missing(&batch) };
         if missing.is_empty() { self.inner.publish(batch) } else { Box::pin(self.publish_to_new(batch, missing)) }
     }
 

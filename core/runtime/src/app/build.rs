@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use convoke_core::{Error, ErrorKind, EventDef, HandlerDef, TopicPattern};
+use convoke_core::{Error, ErrorKind, EventDef, HandlerDef, Topic};
 
 use super::bind::ReadyApp;
 use super::brokers::{Brokers, Named};
 use super::deploy::{Deployment, Names};
-use super::plan::{self, Given, Plan, PlannedSubscription, Problems};
+use super::plan::{self, Given, Plan, PlannedSubscription, Problems, is_plain};
 use super::{App, AppHandle, Scope, table};
 use crate::on_demand::OnDemand;
 use crate::words;
@@ -20,9 +20,9 @@ pub(super) struct Planned {
     pub(super) brokers: Brokers,
     /// The handlers that take part.
     pub(super) handlers: Vec<&'static HandlerDef>,
-    /// The topics with parameters of all events, each with its broker's name: also of events that no handler has to do with, since
-    /// they may be published from outside.
-    written: Vec<(Option<&'static str>, TopicPattern)>,
+    /// The topics of events that are made when they are first needed, each with its broker's name: those with parameters, and those
+    /// of events that no handler that takes part names, since one may publish them all the same.
+    later: Vec<(Option<&'static str>, Topic)>,
 }
 
 impl App {
@@ -37,7 +37,7 @@ impl App {
     pub async fn build(mut self) -> Result<ReadyApp, Error> {
         self.tell_if_asked()?;
         let mut problems = Problems::new();
-        let Planned { mut plan, names, deployment, brokers, written, .. } = self.planned(&mut problems);
+        let Planned { mut plan, names, deployment, brokers, later, .. } = self.planned(&mut problems);
         let broker_names = brokers.names();
         let opened = brokers.open(&self.name, &self.registry.brokers).await;
         let capabilities: Vec<_> = opened.iter().map(|one| one.as_ref().ok().map(|one| one.broker.capabilities())).collect();
@@ -57,9 +57,8 @@ impl App {
         };
         // Around the recorder of a test, so that what is recorded is what was asked for.
         let on_demand = |(index, one): (usize, Named)| {
-            let written = written.iter().filter(|(broker, _)| broker_names.find(*broker) == Some(index));
-            let written = written.map(|(_, pattern)| pattern.clone()).collect();
-            Named { broker: Arc::new(OnDemand::new(one.broker, written)), ..one }
+            let later = later.iter().filter(|(broker, _)| broker_names.find(*broker) == Some(index));
+            Named { broker: Arc::new(OnDemand::new(one.broker, later.map(|(_, topic)| topic))), ..one }
         };
         let brokers: Vec<_> = brokers.into_iter().enumerate().map(on_demand).collect();
         for warning in &plan.warnings {
@@ -74,13 +73,16 @@ impl App {
         let deployment = self.deployed(problems);
         let names = Names::new(&self.name, &self.registry, &deployment, problems);
         let handlers = self.chosen(problems);
-        let written = |event: &&'static EventDef| Some((event.broker, TopicPattern::new(event.topic)?));
-        let written = self.registry.events.iter().filter_map(written).collect();
+        let written = self.registry.events.iter().filter(|event| !is_plain(event.topic));
+        let mut later: Vec<_> = written.map(|event| (event.broker, Topic::from(event.topic))).collect();
         if self.only.is_some() {
             // Events of handlers that do not take part are not looked at either.
             let used: Vec<_> =
                 handlers.iter().flat_map(|handler| [handler.signature().inputs, handler.signature().outputs].concat()).collect();
-            self.registry.events.retain(|event| used.iter().any(|other| (other.type_id)() == (event.type_id)()));
+            let is_used = |event: &&'static EventDef| used.iter().any(|other| (other.type_id)() == (event.type_id)());
+            let (used, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.registry.events).into_iter().partition(is_used);
+            self.registry.events = used;
+            later.extend(others.iter().map(|event| (event.broker, names.topic(event.topic))));
         }
         let brokers = self.brokers(&handlers, &deployment, problems);
         let given = Given {
@@ -97,7 +99,7 @@ impl App {
         let mut plan = plan::plan(given, problems);
         plan.subscriptions.iter_mut().for_each(|subscription| subscription.until_end = self.until_end);
         self.check_layers(&plan, problems);
-        Planned { plan, names, deployment, brokers, handlers, written }
+        Planned { plan, names, deployment, brokers, handlers, later }
     }
 
     /// # Errors
