@@ -1,22 +1,29 @@
 //! What clients publish to a topic that know nothing of partitions is moved to the partition of its key.
 //!
-//! One consumer for all processes has one message out at a time. So their order is kept, whoever moves them; and what is moved twice,
-//! since the one who did so died before he could say it, has the same id, and the server keeps one of it. What is moved is deleted.
+//! It is moved by its numbers, in batches: read, published to its partitions, and deleted. The consumer that all processes share only
+//! tells one of them that there is something, and the next one when that is done or dead. Invariants:
+//! 1. A batch begins with the oldest that there is, and has everything up to its last. It is deleted when all of it is confirmed.
+//! 2. Of a partition one message is under way at a time: when one is not confirmed, none behind it is sent.
+//! 3. What is moved twice, because whoever did so died, or is slow and two do it, has the same id, and the server keeps the first of it.
 //!
-//! What cannot be sent to us ([`unreadable`](crate::unreadable)) ends the connection, once. Then what is there is moved by its numbers,
-//! one after the other, without being sent: for that, order needs no consumer, since the next one is looked for when the one before is
-//! deleted. This goes on until for a while there was nothing unreadable.
+//! By these whoever moves, and however many, sends each partition the same messages in the same order, and so that is how they are kept,
+//! for as long as the server knows an id again.
+//!
+//! What cannot be sent to us ([`unreadable`](crate::unreadable)) ends the connection, once. From then on the consumer is not asked, but
+//! the stream, again and again, until for a while there was nothing unreadable.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_nats::header::{HeaderMap, NATS_MESSAGE_ID};
 use async_nats::jetstream::message::PublishMessage;
+use async_nats::{Subject, Subscriber};
 use bytes::Bytes;
 use convoke_broker_common::Backoff;
-use convoke_core::{Error, Key, Topic};
+use convoke_core::{Error, ErrorKind, Topic};
 use futures_util::StreamExt;
+use futures_util::future::try_join_all;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
@@ -59,7 +66,10 @@ const EXPIRES: Duration = Duration::from_secs(10);
 /// How often the server says of an idle pull that it is waiting.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// For how long messages are moved by their numbers after one that is unreadable, and how often it is looked for them.
+/// The most that is moved at once.
+const BATCH: usize = 256;
+
+/// For how long the consumer is not asked after a message that is unreadable, and how often it is looked for others.
 const CAREFUL: Duration = Duration::from_secs(600);
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -84,113 +94,114 @@ async fn session(
     backoff: &mut Backoff,
     careful: &mut Option<Instant>,
 ) -> Result<(), Error> {
-    let text = || format!("what foreign clients publish to topic `{topic}` cannot be moved");
     topology::ensure_router(link, topic).await?;
-    let stream = names::stream(topic.as_str());
-    let subject = names::pull(&stream, names::ROUTER);
-    let inbox = link.client.new_inbox();
-    let mut answers = link.client.subscribe(inbox.clone()).await.map_err(|error| failure::of(text(), error))?;
-    let request = format!(r#"{{"batch":1000,"expires":{},"idle_heartbeat":{}}}"#, EXPIRES.as_nanos(), HEARTBEAT.as_nanos());
+    let mut bell = Bell::new(link, topic).await?;
     let mut up = link.up.clone();
     up.mark_unchanged();
     loop {
-        move_by_number(link, places, topic, &stream, careful).await?;
-        let sent = link.client.publish_with_reply(subject.clone(), inbox.clone(), request.clone().into()).await;
-        sent.map_err(|error| failure::of(text(), error))?;
-        // Until the pull is over, or nothing is heard of it.
-        loop {
-            let message = tokio::select! {
-                message = timeout(2 * HEARTBEAT + Duration::from_secs(1), answers.next()) => message,
-                _ = up.changed() => return Ok(()),
-            };
-            let Ok(Some(message)) = message else { break };
+        while move_batch(link, places, topic, careful).await? {
+            backoff.reset();
+        }
+        bell.answer(link).await?;
+        tokio::select! {
+            () = tokio::time::sleep(LOOK), if careful.is_some_and(|until| Instant::now() < until) => {}
+            rung = bell.rings(link), if careful.is_none_or(|until| Instant::now() >= until) => rung?,
+            _ = up.changed() => return Ok(()),
+        }
+    }
+}
+
+/// The consumer, which says that there is something to be moved.
+struct Bell {
+    text: String,
+    pull: String,
+    inbox: String,
+    answers: Subscriber,
+    /// Where to say that it was heard.
+    rung: Option<Subject>,
+}
+
+impl Bell {
+    async fn new(link: &Link, topic: &Topic) -> Result<Self, Error> {
+        let text = format!("what foreign clients publish to topic `{topic}` cannot be moved");
+        let pull = names::pull(&names::stream(topic.as_str()), names::ROUTER);
+        let inbox = link.client.new_inbox();
+        let answers = link.client.subscribe(inbox.clone()).await.map_err(|error| failure::of(text.clone(), error))?;
+        Ok(Self { text, pull, inbox, answers, rung: None })
+    }
+
+    /// Returns when there is something, or when it is time to look all the same.
+    async fn rings(&mut self, link: &Link) -> Result<(), Error> {
+        let request = format!(r#"{{"batch":1,"expires":{},"idle_heartbeat":{}}}"#, EXPIRES.as_nanos(), HEARTBEAT.as_nanos());
+        let sent = link.client.publish_with_reply(self.pull.clone(), self.inbox.clone(), request.into()).await;
+        sent.map_err(|error| failure::of(self.text.clone(), error))?;
+        while let Ok(Some(message)) = timeout(2 * HEARTBEAT + Duration::from_secs(1), self.answers.next()).await {
             // Who publishes can write a status, too.
-            if let Some(about) = message.reply.as_deref().and_then(about) {
-                move_one(link, places, topic, about.sequence, message).await?;
-                backoff.reset();
-                continue;
+            if message.reply.as_deref().and_then(about).is_some() {
+                self.rung = message.reply;
+                break;
             }
             match message.status.map(|status| status.as_u16()) {
                 None | Some(100) => {}
                 Some(404 | 408) => break,
-                Some(_) => return Ok(()),
+                Some(_) => return Err(Error::new(ErrorKind::Connection, self.text.clone())),
             }
         }
-        if !link.is_up() {
-            return Ok(());
-        }
+        Ok(())
     }
-}
 
-/// Moves what stands in front, if it cannot be sent to us; and everything, for as long as there is some of that kind.
-async fn move_by_number(
-    link: &Link,
-    places: &Places,
-    topic: &Topic,
-    stream: &str,
-    careful: &mut Option<Instant>,
-) -> Result<(), Error> {
-    loop {
-        let Some(one) = numbered::next(link, stream, topic.as_str(), 1).await? else {
-            if careful.is_none_or(|until| Instant::now() > until) {
-                return Ok(());
-            }
-            tokio::time::sleep(LOOK).await;
-            continue;
-        };
-        let sequence = one.sequence;
-        if !one.is_readable() {
-            tracing::warn!(%topic, sequence, "the headers of a foreign message cannot be read; it is moved by its number");
-            *careful = Some(Instant::now() + CAREFUL);
-        } else if careful.is_none_or(|until| Instant::now() > until) {
-            return Ok(());
-        }
-        // As we write it ourselves, so that it can be read in its partition.
-        let content = one.message(topic);
-        let headers = wire::headers(&content)?;
-        move_to(link, places, content.key(), Moved { topic, sequence, headers, payload: content.payload().clone() }).await?;
-        // It may have been out.
-        let done = format!("$JS.ACK.{stream}.{}.1.{sequence}.0.0.0", names::ROUTER);
-        link.send(done.into(), None, "+ACK".into()).await?;
-    }
-}
-
-async fn move_one(link: &Link, places: &Places, topic: &Topic, sequence: u64, message: async_nats::Message) -> Result<(), Error> {
-    let Some(reply) = message.reply else { return Ok(()) };
-    let content = wire::message(topic, message.headers.as_ref(), message.payload.clone());
-    let mut headers = HeaderMap::new();
-    for (name, values) in
-        message.headers.iter().flat_map(HeaderMap::iter).filter(|(name, _)| !wire::text(name).starts_with("Nats-"))
-    {
-        for value in values {
-            headers.append(name.clone(), value.clone());
+    /// What it rang for is moved.
+    async fn answer(&mut self, link: &Link) -> Result<(), Error> {
+        match self.rung.take() {
+            Some(reply) => link.send(reply, None, "+ACK".into()).await,
+            None => Ok(()),
         }
     }
-    move_to(link, places, content.key(), Moved { topic, sequence, headers, payload: message.payload }).await?;
-    link.send(reply, None, "+ACK".into()).await
 }
 
 /// A message on its way to its partition.
-struct Moved<'t> {
-    topic: &'t Topic,
+struct Moved {
     /// Where it was.
     sequence: u64,
     headers: HeaderMap,
     payload: Bytes,
 }
 
-async fn move_to(link: &Link, places: &Places, key: Option<&Key>, moved: Moved<'_>) -> Result<(), Error> {
-    let Moved { topic, sequence, mut headers, payload } = moved;
-    let text = || format!("a foreign message for topic `{topic}` cannot be moved to its partition; it is tried again");
+/// Moves the oldest there are. `false` if there is nothing.
+async fn move_batch(link: &Link, places: &Places, topic: &Topic, careful: &mut Option<Instant>) -> Result<bool, Error> {
+    let text = || format!("foreign messages for topic `{topic}` cannot be moved to their partitions; it is tried again");
     let stream = names::stream(topic.as_str());
-    let partition = places.spread(key, places.partitions(link, topic).await?);
-    headers.insert(NATS_MESSAGE_ID, format!("{stream}:{sequence}"));
-    let publish = PublishMessage::build().payload(payload).headers(headers);
-    let answer = link.jetstream.send_publish(names::subject(topic.as_str(), partition), publish).await;
-    let answer = answer.map_err(|error| failure::of(text(), error))?;
-    answer.await.map_err(|error| failure::of(text(), error))?;
-    // Nobody is to find it twice. Whoever did not get this far does all of it again.
-    let moved = link.jetstream.get_stream_no_info(stream).await.map_err(|error| failure::of(text(), error))?;
-    let deleted = moved.delete_message(sequence).await;
-    deleted.map(drop).map_err(|error| failure::of(text(), error))
+    let (mut queues, mut from) = (BTreeMap::<u32, Vec<Moved>>::new(), 1);
+    for _each in 0..BATCH {
+        let Some(one) = numbered::next(link, &stream, topic.as_str(), from).await? else { break };
+        let sequence = one.sequence;
+        if !one.is_readable() {
+            tracing::warn!(%topic, sequence, "the headers of a foreign message cannot be read; it is moved by its number");
+            *careful = Some(Instant::now() + CAREFUL);
+        }
+        // As we write it ourselves, so that it can be read in its partition.
+        let content = one.message(topic);
+        let partition = places.spread(content.key(), places.partitions(link, topic).await?);
+        let mut headers = wire::headers(&content)?;
+        headers.insert(NATS_MESSAGE_ID, format!("{stream}:{sequence}"));
+        queues.entry(partition).or_default().push(Moved { sequence, headers, payload: content.payload().clone() });
+        from = sequence + 1;
+    }
+    if queues.is_empty() {
+        return Ok(false);
+    }
+    let each = queues.into_iter().map(|(partition, queue)| async move {
+        for Moved { sequence, headers, payload } in queue {
+            let publish = PublishMessage::build().payload(payload).headers(headers);
+            let sent = link.jetstream.send_publish(names::subject(topic.as_str(), partition), publish).await;
+            let answer = sent.map_err(|error| failure::of(text(), error))?;
+            answer.await.map_err(|error| failure::of(format!("{} (number {sequence})", text()), error))?;
+        }
+        Ok::<_, Error>(())
+    });
+    try_join_all(each).await?;
+    // Nobody is to find them twice. Whoever did not get this far does all of it again.
+    let moved = link.jetstream.get_stream_no_info(&stream).await.map_err(|error| failure::of(text(), error))?;
+    let purged = moved.purge().filter(topic.as_str()).sequence(from).await;
+    purged.map(|_| true).map_err(|error| failure::of(text(), error))
 }
