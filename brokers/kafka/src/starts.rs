@@ -6,7 +6,7 @@ use convoke_core::broker::{GroupSpec, Start};
 use convoke_core::{Error, ErrorKind, Position, Topic};
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::Offset;
 
 use crate::broker::Kafka;
@@ -43,7 +43,7 @@ pub(crate) fn at<C: ConsumerContext>(
 }
 
 fn is_passing(error: &KafkaError) -> bool {
-    use rdkafka::error::RDKafkaErrorCode as C;
+    use RDKafkaErrorCode as C;
     matches!(error.rdkafka_error_code(), Some(C::NotLeaderForPartition | C::LeaderNotAvailable | C::UnknownTopicOrPartition))
 }
 
@@ -56,9 +56,13 @@ fn ask<C: ConsumerContext>(client: &BaseConsumer<C>, places: &[Place], at: Offse
     places
         .iter()
         .map(|place| {
-            let Some(found) = find(&answers, place) else { return Ok(None) };
-            found.error()?;
-            Ok(number(found.offset()))
+            let found = find(&answers, place).map(|found| found.error().map(|()| number(found.offset()))).transpose()?.flatten();
+            // Every partition has an end and a beginning. What comes back without is one that was not asked for: then it is as if it had
+            // no leader, and not as if it were empty.
+            match (found, at) {
+                (None, Offset::End | Offset::Beginning) => Err(KafkaError::OffsetFetch(RDKafkaErrorCode::LeaderNotAvailable)),
+                _ => Ok(found),
+            }
         })
         .collect()
 }
@@ -149,8 +153,8 @@ impl Kafka {
     }
 }
 
-fn fenced(code: rdkafka::error::RDKafkaErrorCode) -> bool {
-    use rdkafka::error::RDKafkaErrorCode as C;
+fn fenced(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as C;
     matches!(code, C::UnknownMemberId | C::IllegalGeneration | C::RebalanceInProgress)
 }
 

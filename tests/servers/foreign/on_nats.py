@@ -7,6 +7,7 @@ import base64
 import json
 import socket
 import time
+import uuid
 
 from lacking import Lacking
 
@@ -17,6 +18,8 @@ class Client:
     def __init__(self, url):
         self.url = url
         self.lines = None
+        # Of its own, or it is told what others have asked.
+        self.inbox = f"answers.{uuid.uuid4().hex}"
 
     def produce(self, topic, key, headers, payload):
         if payload is None:
@@ -89,9 +92,9 @@ class Client:
                 if self.lines is None:
                     self.connect()
                 if headers:
-                    head = f"HPUB {subject} answers {len(headers)} {len(headers) + len(payload)}\r\n"
+                    head = f"HPUB {subject} {self.inbox} {len(headers)} {len(headers) + len(payload)}\r\n"
                 else:
-                    head = f"PUB {subject} answers {len(payload)}\r\n"
+                    head = f"PUB {subject} {self.inbox} {len(payload)}\r\n"
                 self.socket.sendall(head.encode() + headers + payload + b"\r\n")
                 return self.next_message()
             except OSError:
@@ -107,7 +110,7 @@ class Client:
         options = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True, "lang": "python", "version": "0"}
         if self.url.username:
             options |= {"user": self.url.username, "pass": self.url.password}
-        self.socket.sendall(f"CONNECT {json.dumps(options)}\r\nSUB answers 1\r\n".encode())
+        self.socket.sendall(f"CONNECT {json.dumps(options)}\r\nSUB {self.inbox} 1\r\n".encode())
 
     def next_message(self):
         while True:
