@@ -126,13 +126,17 @@ fn what_is_given_back_and_was_not_confirmed_in_time_is_returned_all_the_same() {
 #[test]
 fn what_waited_for_a_retry_and_is_given_back_is_not_disturbed_when_that_would_have_been_due() {
     let mut bench = Bench::assigned(config());
+    bench.assign(1, 1, None);
     let (s, _) = bench.deliver(&[meta(1)]);
     bench.finish(s[0], FAILED);
+    // Something else to wake for, right before that.
+    let (other, _) = bench.deliver_to(1, 1, &[on(1, 2)]);
+    bench.finish(other[0], Verdict::Later(ms(95)));
     let back = vec![(s[0], nack(100, 1, true))];
     assert_eq!(settles(&bench.revoke(0, 1000)), back);
     for at in [10, 30, 70, 150] {
         assert_eq!(bench.settled(s[0], back[0].1, Answer::Failed), []);
-        assert_eq!(bench.tick_to(at - 1), []);
+        assert_eq!(settles(&bench.tick_to(at - 1)), []);
         assert_eq!(settles(&bench.tick_to(at)), back);
     }
 }
