@@ -16,12 +16,14 @@
 
 use std::collections::BTreeMap;
 
+use async_nats::Subject;
 use async_nats::jetstream::consumer::Info;
 use async_nats::jetstream::stream::{RetentionPolicy, Stream};
 use convoke_core::{Error, ErrorKind};
 
 use crate::arrival::Arrived;
 use crate::link::Link;
+use crate::numbered::Numbered;
 use crate::store::{Kept, Store};
 use crate::topology::Durable;
 use crate::{failure, names, numbered};
@@ -68,7 +70,7 @@ impl Sieve<'_> {
             if upto < from || info.num_ack_pending <= waiting {
                 return Ok(info);
             }
-            let unreadable = |one: &numbered::Numbered| !one.is_readable();
+            let unreadable = |one: &Numbered| !one.is_readable();
             for one in numbered::range(self.link, &self.durable.stream(), &subject, from..=upto, unreadable).await? {
                 if !kept.get(&one.sequence).is_some_and(|kept| kept.aside) {
                     info = self.set_aside(one.sequence, info, kept).await?;
@@ -77,6 +79,39 @@ impl Sieve<'_> {
             from = upto + 1;
             info = self.info().await?;
         }
+    }
+
+    /// What was delivered from this number on, and has not arrived: what was set aside of it, and the rest as if it had.
+    pub(crate) async fn lost(
+        &self,
+        from: u64,
+        mut kept: BTreeMap<u64, Kept>,
+    ) -> Result<(BTreeMap<u64, Arrived>, BTreeMap<u64, Kept>, (u64, u64)), Error> {
+        let info = self.sift(Doubt::From(from), self.info().await?, &mut kept).await?;
+        let (upto, count) = (info.delivered.stream_sequence, info.delivered.consumer_sequence);
+        let mut aside = kept.split_off(&from);
+        aside.retain(|_, kept| kept.aside);
+        let mut lost = BTreeMap::new();
+        self.recall(&mut aside, &mut lost).await?;
+        if upto >= from {
+            let subject = names::subject(self.durable.topic.as_str(), self.durable.partition);
+            for one in numbered::range(self.link, &self.durable.stream(), &subject, from..=upto, Numbered::is_readable).await? {
+                let reply = Some(self.reply(one.sequence, count).into());
+                lost.insert(one.sequence, self.arrived(one, reply));
+            }
+        }
+        Ok((lost, aside, (from.max(upto + 1), count)))
+    }
+
+    fn arrived(&self, one: Numbered, reply: Option<Subject>) -> Arrived {
+        let (sequence, published) = (one.sequence, one.published);
+        Arrived { message: one.message(self.durable.topic), reply, sequence, deliveries: 1, count: 0, published }
+    }
+
+    /// Where to say what became of a message. Of what the subject holds the server asks for the message's number alone, and that there
+    /// were as many deliveries as it says.
+    fn reply(&self, sequence: u64, count: u64) -> String {
+        format!("$JS.ACK.{}.{}.1.{sequence}.{count}.0.0", self.durable.stream(), self.durable.name())
     }
 
     async fn set_aside(&self, sequence: u64, before: Info, kept: &mut BTreeMap<u64, Kept>) -> Result<Info, Error> {
@@ -88,9 +123,15 @@ impl Sieve<'_> {
             );
             return Err(Error::new(ErrorKind::Configuration, text));
         }
+        // Perhaps a former owner does the same just now, and does not know yet that he is one.
+        if let Some(known) = self.store.one(self.place, sequence).await?.filter(|known| known.aside) {
+            kept.insert(sequence, known);
+            return Ok(before);
+        }
         let aside = Kept { aside: true, ..kept.get(&sequence).copied().unwrap_or_default() };
         self.store.keep(self.place, sequence, aside).await?;
-        self.done(sequence).await?;
+        let done = self.link.client.request(self.reply(sequence, before.delivered.consumer_sequence), "+ACK".into()).await;
+        done.map_err(|error| failure::of(format!("message {sequence} of topic `{topic}` cannot be set aside"), error))?;
         let after = self.info().await?;
         let as_before = after.delivered.consumer_sequence == before.delivered.consumer_sequence;
         if as_before && after.num_ack_pending == before.num_ack_pending {
@@ -102,13 +143,6 @@ impl Sieve<'_> {
         Ok(after)
     }
 
-    /// Tells the server that a message is done, and waits for its word. Of what the subject holds it asks for the number alone.
-    async fn done(&self, sequence: u64) -> Result<(), Error> {
-        let subject = format!("$JS.ACK.{}.{}.1.{sequence}.0.0.0", self.durable.stream(), self.durable.name());
-        let said = self.link.client.request(subject, "+ACK".into()).await;
-        said.map(drop).map_err(|error| failure::of(format!("message {sequence} cannot be set aside"), error))
-    }
-
     /// Reads what was set aside, now or by a former owner. Returns the numbers of those that the stream has discarded meanwhile.
     pub(crate) async fn recall(
         &self,
@@ -118,9 +152,7 @@ impl Sieve<'_> {
         let mut gone = Vec::new();
         for sequence in kept.iter().filter(|(_, kept)| kept.aside).map(|(sequence, _)| *sequence).collect::<Vec<_>>() {
             if let Some(one) = numbered::at(self.link, &self.durable.stream(), sequence).await? {
-                let published = one.published;
-                let message = one.message(self.durable.topic);
-                pending.insert(sequence, Arrived { message, reply: None, sequence, deliveries: 1, count: 0, published });
+                pending.insert(sequence, self.arrived(one, None));
             } else {
                 self.store.drop_kept(self.place, sequence).await?;
                 kept.remove(&sequence);

@@ -205,6 +205,7 @@ impl Broker for Nats {
             epochs: Epochs::default(),
             former: Vec::new(),
             last_epoch: 0,
+            apart: false,
             interrupted: false,
         };
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -252,7 +253,7 @@ impl Broker for Nats {
                 reader.task.abort();
             }
             // What was accepted has its answer, or is given up by who waits for it: only words are left.
-            let _ = tokio::time::timeout(within, self.link.client.drain()).await;
+            let _ = tokio::time::timeout(within, self.link.drain()).await;
         }
         CloseReport::default()
     }

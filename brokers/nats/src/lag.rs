@@ -8,8 +8,8 @@ use convoke_core::broker::Lag;
 use convoke_core::{Error, Topic};
 use futures_util::{StreamExt, TryStreamExt};
 
+use crate::hands::Hands;
 use crate::link::Link;
-use crate::part::Hands;
 use crate::store::Store;
 use crate::{names, numbered, store, topology};
 

@@ -15,6 +15,7 @@ mod aside;
 mod broker;
 mod control;
 mod failure;
+mod hands;
 mod lag;
 mod link;
 mod names;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use convoke_broker_common::Backoff;
 use convoke_core::broker::{BrokerConfig, Health};
 use convoke_core::{Error, ErrorKind};
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 
 use crate::failure;
 use crate::options::Options;
@@ -26,6 +26,8 @@ pub(crate) struct Link {
     /// Counts how often the connection came up; odd while it is up.
     pub(crate) up: watch::Receiver<u64>,
     state: Arc<State>,
+    config: BrokerConfig,
+    second: OnceCell<Arc<Self>>,
 }
 
 #[derive(Debug)]
@@ -83,9 +85,23 @@ impl Link {
         state.on(&Event::Connected);
         let jetstream =
             jetstream::ContextBuilder::new().timeout(options.timeout).ack_timeout(options.timeout).build(client.clone());
-        let link = Self { client, jetstream, options, up: watched, state };
+        let link = Self { client, jetstream, options, up: watched, state, config: config.clone(), second: OnceCell::new() };
         link.check(&servers).await?;
         Ok(link)
+    }
+
+    /// Another connection like this one, for what may end it. It is opened when it is first needed.
+    pub(crate) async fn second(&self) -> Result<Arc<Self>, Error> {
+        self.second.get_or_try_init(|| async { Self::open(&self.config).await.map(Arc::new) }).await.cloned()
+    }
+
+    /// Sends what is to be sent, and ends the connections.
+    pub(crate) async fn drain(&self) {
+        for client in self.second.get().map(|second| &second.client).into_iter().chain([&self.client]) {
+            if let Err(error) = client.drain().await {
+                tracing::debug!(%error, "a connection has ended before");
+            }
+        }
     }
 
     /// Whether the server can do what the adapter stands on.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use async_nats::Subject;
@@ -12,6 +11,7 @@ use convoke_core::{Epoch, Incoming, PartId, Position, Topic};
 
 use crate::arrival::{Arrived, Word};
 use crate::aside::Doubt;
+use crate::hands::Hands;
 use crate::store::Kept;
 use crate::{names, store};
 
@@ -38,27 +38,6 @@ pub(crate) struct Part {
     pub(crate) doubt: Doubt,
 }
 
-/// How much of a partition is in the hands of this process.
-#[derive(Debug, Default)]
-pub(crate) struct Hands(AtomicU64);
-
-impl Hands {
-    const NOT_OURS: u64 = u64::MAX;
-
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self(AtomicU64::new(Self::NOT_OURS)))
-    }
-
-    pub(crate) fn set(&self, count: usize) {
-        self.0.store(count as u64, Relaxed);
-    }
-
-    /// Nothing, if the partition is not ours.
-    pub(crate) fn count(&self) -> Option<u64> {
-        Some(self.0.load(Relaxed)).filter(|count| *count != Self::NOT_OURS)
-    }
-}
-
 impl Part {
     pub(crate) fn new(group: &str, topic: Topic, partition: u32, mark: Option<u64>) -> Self {
         let pull = names::pull(&names::stream(topic.as_str()), &names::consumer(group, partition)).into();
@@ -70,13 +49,15 @@ impl Part {
 impl Part {
     /// Says how much is in hand.
     pub(crate) fn count_hands(&self) {
-        let count = self.held.as_ref().map_or(Hands::NOT_OURS, |held| held.hand.len() as u64);
-        self.hands.0.store(count, Relaxed);
+        match &self.held {
+            Some(held) => self.hands.set(held.hand.len()),
+            None => self.hands.not_ours(),
+        }
     }
 
     /// It is being taken: what is out is with nobody.
     pub(crate) fn no_hands(&self) {
-        self.hands.0.store(0, Relaxed);
+        self.hands.set(0);
     }
 
     /// The connection was lost: of what was sent to us not all may have arrived.
@@ -122,8 +103,18 @@ pub(crate) struct Held {
     pub(crate) seen: (u64, u64),
     /// Until when it has to be given back, if another is to have it.
     pub(crate) revoking: Option<Instant>,
+    pub(crate) mending: Mending,
     /// Whether everything up to the mark is here.
     finished: bool,
+}
+
+/// Whether it is found out what was sent and did not arrive. Nothing is asked for meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mending {
+    Not,
+    Once,
+    /// And once more when that is done.
+    Again,
 }
 
 /// A question for messages that is not answered yet.
@@ -158,6 +149,7 @@ impl Held {
             kept,
             seen: (0, 0),
             revoking: None,
+            mending: Mending::Not,
             finished: false,
         }
     }
@@ -274,7 +266,7 @@ impl Held {
 
     fn ask_for(&mut self, most: u32, due: Instant) -> Option<(u64, u32)> {
         let room = self.credit.granted();
-        if room == 0 || self.revoking.is_some() {
+        if room == 0 || self.revoking.is_some() || self.mending != Mending::Not {
             return None;
         }
         // A pull costs a message each way: not one for each message that was settled.
@@ -285,6 +277,13 @@ impl Held {
         self.last_pull += 1;
         self.pulls.push(Pull { number: self.last_pull, left, due });
         Some((self.last_pull, left))
+    }
+
+    /// Gives up all pulls.
+    pub(crate) fn forget_pulls(&mut self) {
+        for pull in self.pulls.drain(..) {
+            self.credit.unasked(pull.left);
+        }
     }
 
     /// Gives up pulls of which nothing was heard in time: the server loses one now and then. `true` if there were any.

@@ -163,6 +163,13 @@ impl Store {
         put.map(drop).map_err(|error| failure::of("what is kept of a message was not taken", error))
     }
 
+    /// What is kept of a message.
+    pub(crate) async fn one(&self, place: &str, sequence: u64) -> Result<Option<Kept>, Error> {
+        let read = self.0.get(format!("{place}.{sequence}")).await;
+        let read = read.map_err(|error| failure::of("what is kept of a message cannot be read", error))?;
+        Ok(read.and_then(|value| serde_json::from_slice(&value).ok()))
+    }
+
     /// Nothing is kept of a message any more.
     pub(crate) async fn drop_kept(&self, place: &str, sequence: u64) -> Result<(), Error> {
         self.purge(&format!("{place}.{sequence}")).await

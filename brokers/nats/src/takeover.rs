@@ -5,6 +5,7 @@
 //! out that is not here, and sorted. This may bring back too what waits for a delayed retry; it is sent back for the rest of its time.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Subscriber;
@@ -41,6 +42,8 @@ pub(crate) struct Recovered {
     pub(crate) seen: Seen,
     /// What was set aside, and the stream discarded before it was done.
     pub(crate) gone: Vec<u64>,
+    /// The connection to which `inbox` belongs.
+    pub(crate) over: Arc<Link>,
 }
 
 /// How far a group has seen a partition, whether or not there were messages for it.
@@ -80,19 +83,20 @@ fn seen(left_at: Option<(u64, u64)>, stream: &Stream, info: &Info) -> Seen {
     seen
 }
 
-/// Recovers a partition that was just won.
+/// Recovers a partition that was just won. What is out is asked for over `pulls`.
 pub(crate) async fn recover(
     link: &Link,
+    pulls: &Arc<Link>,
     store: &Store,
     durable: Durable<'_>,
     place: &str,
     doubt: Doubt,
 ) -> Result<Recovered, Error> {
-    let text = || format!("topic `{}` cannot be taken over by group `{}`", durable.topic, durable.group);
+    let text = || text_of(&durable);
     let name = durable.name();
-    let inbox = link.client.new_inbox();
+    let inbox = pulls.client.new_inbox();
     let looked = async {
-        let answers = link.client.subscribe(format!("{inbox}.*")).await.map_err(|error| failure::of(text(), error))?;
+        let answers = pulls.client.subscribe(format!("{inbox}.*")).await.map_err(|error| failure::of(text(), error))?;
         // First the stream, then the consumer: what the consumer has not reached yet is then newer than what is known of the stream.
         let stream = link.jetstream.get_stream(durable.stream()).await.map_err(|error| failure::of(text(), error))?;
         let info = stream.consumer_info(&name).await.map_err(|error| failure::of(text(), error))?;
@@ -100,7 +104,8 @@ pub(crate) async fn recover(
     };
     let ((answers, stream, info), kept, left_at) = tokio::try_join!(looked, store.kept(place), store.seen(place))?;
     let seen = seen(left_at, &stream, &info);
-    let mut recovered = Recovered { inbox: inbox.clone(), answers, pending: BTreeMap::new(), kept, seen, gone: Vec::new() };
+    let mut recovered =
+        Recovered { inbox: inbox.clone(), answers, pending: BTreeMap::new(), kept, seen, gone: Vec::new(), over: pulls.clone() };
     // What is settled needs nothing kept; whoever settled it died before it could say so.
     let done = recovered.kept.range(..=info.ack_floor.stream_sequence).filter(|(_, kept)| !kept.aside);
     for done in done.map(|(sequence, _)| *sequence).collect::<Vec<_>>() {
@@ -121,10 +126,17 @@ pub(crate) async fn recover(
             .map_err(|error| Error::new(ErrorKind::Connection, text()).with_source(error))?;
     }
     if info.num_ack_pending > 0 {
-        collect(link, &stream, &durable, &mut recovered).await?;
+        collect(&stream, &durable, &mut recovered).await?;
+        let collected = recovered.pending.values().map(|arrived| arrived.count).max();
+        recovered.seen.count = recovered.seen.count.max(collected.unwrap_or_default());
     }
     recovered.gone = sieve.recall(&mut recovered.kept, &mut recovered.pending).await?;
     Ok(recovered)
+}
+
+/// What fails when a partition cannot be read.
+pub(crate) fn text_of(durable: &Durable<'_>) -> String {
+    format!("topic `{}` cannot be taken over by group `{}`", durable.topic, durable.group)
 }
 
 async fn set_ack_wait(stream: &Stream, info: &Info, ack_wait: Duration) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -135,7 +147,7 @@ async fn set_ack_wait(stream: &Stream, info: &Info, ack_wait: Duration) -> Resul
 }
 
 /// Pulls until everything that is out is here, but for what waits for longer than `ack_wait`: that does not expire, and comes when it is due.
-async fn collect(link: &Link, stream: &Stream, durable: &Durable<'_>, recovered: &mut Recovered) -> Result<(), Error> {
+async fn collect(stream: &Stream, durable: &Durable<'_>, recovered: &mut Recovered) -> Result<(), Error> {
     let text = "what a former owner left cannot be collected";
     let (mut early, mut quiet) = (HashSet::new(), false);
     for _round in 0..ROUNDS {
@@ -146,7 +158,7 @@ async fn collect(link: &Link, stream: &Stream, durable: &Durable<'_>, recovered:
             return Ok(());
         }
         let before = (recovered.pending.len(), early.len());
-        pull(link, durable, left.min(BATCH), recovered, &mut early).await?;
+        pull(durable, left.min(BATCH), recovered, &mut early).await?;
         quiet = before == (recovered.pending.len(), early.len());
         if quiet {
             sleep(Duration::from_millis(50)).await;
@@ -156,23 +168,24 @@ async fn collect(link: &Link, stream: &Stream, durable: &Durable<'_>, recovered:
     Err(Error::new(ErrorKind::Timeout, text))
 }
 
-async fn pull(
-    link: &Link,
-    durable: &Durable<'_>,
-    batch: usize,
-    recovered: &mut Recovered,
-    early: &mut HashSet<u64>,
-) -> Result<(), Error> {
+async fn pull(durable: &Durable<'_>, batch: usize, recovered: &mut Recovered, early: &mut HashSet<u64>) -> Result<(), Error> {
     let request = format!(r#"{{"batch":{batch},"no_wait":true}}"#);
     let reply = format!("{}.0", recovered.inbox);
+    let link = recovered.over.clone();
+    let mut up = link.up.clone();
+    up.mark_unchanged();
     link.send(durable.pull_subject().into(), Some(reply.into()), request.into()).await?;
     for _each in 0..batch {
-        let Ok(Some(message)) = timeout(Duration::from_secs(1), recovered.answers.next()).await else { break };
+        let next = tokio::select! {
+            next = timeout(Duration::from_secs(1), recovered.answers.next()) => next,
+            _ = up.changed() => return Err(link.lost()),
+        };
+        let Ok(Some(message)) = next else { break };
         let Some(Answer::Message(arrived)) = arrival::read(durable.topic, message) else { break };
         match recovered.kept.get(&arrived.sequence).filter(|kept| kept.waits()) {
             Some(kept) => {
                 early.insert(arrived.sequence);
-                later(link, &arrived, kept.due_in()).await?;
+                later(&link, &arrived, kept.due_in()).await?;
             }
             None => {
                 recovered.pending.insert(arrived.sequence, arrived);

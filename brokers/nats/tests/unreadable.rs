@@ -57,6 +57,8 @@ async fn take_all(subscription: &mut Subscription, count: usize, settled: bool) 
                     if settled {
                         let done = |one: &Incoming| Settlement::new(one.token.clone(), Settle::Ack);
                         subscription.control.settle(deliveries.messages.iter().map(done).collect()).await;
+                        let count = u32::try_from(deliveries.messages.len()).unwrap();
+                        subscription.control.grant(deliveries.part, deliveries.epoch, count, u64::MAX);
                     }
                     for one in deliveries.messages {
                         match taken.iter_mut().find(|other| other.position == one.position) {
@@ -121,6 +123,30 @@ async fn what_cannot_be_read_is_taken_in_its_place_and_ends_no_connection_twice(
     let lag = next.lag("g", &[topic.as_str().into()]).await.unwrap();
     assert_eq!((lag.backlog, connects(&next)), (Some(0), 1));
     subscription.control.close().await;
+}
+
+/// Whoever writes such a message does so again.
+#[tokio::test]
+async fn a_stream_of_them_ends_the_connection_once_and_order_is_kept() {
+    let server = Server::shared(Kind::Nats).await.unwrap();
+    let (topic, broker) = (unique("stream"), connect(&server).await);
+    broker.ensure(&topology(&topic, ["g"]), EnsureMode::Create).await.unwrap();
+    let subject = format!("{topic}.0");
+    let mut subscription = broker.subscribe(SubscribeSpec::new("g", vec![topic.as_str().into()])).await.unwrap();
+    write(&server, &subject, GARBAGE[0], 0).await;
+    assert_eq!(numbers(&take_all(&mut subscription, 1, true).await), [0]);
+    let before = connects(&broker);
+    let writing = async {
+        for number in 1..200 {
+            let headers = if number % 4 == 0 { GOOD } else { GARBAGE[number % GARBAGE.len()] };
+            write(&server, &subject, headers, number).await;
+        }
+    };
+    let (taken, ()) = tokio::join!(take_all(&mut subscription, 199, true), writing);
+    assert_eq!(numbers(&taken), (1..200).collect::<Vec<_>>());
+    assert_eq!(connects(&broker), before, "leases, acknowledgements and publishing go on");
+    subscription.control.close().await;
+    assert_eq!(out(&broker, &topic, "g").await, 0);
 }
 
 #[tokio::test]

@@ -37,8 +37,15 @@ impl Session<'_> {
             if !self.reader.epochs.is_present(part, epoch) {
                 continue;
             }
-            let Some(Part { topic, held: Some(held), .. }) = self.reader.parts.get_mut(part.0 as usize) else { continue };
-            match arrival::read(topic, message) {
+            let index = part.0 as usize;
+            let answer = arrival::read(&self.reader.parts[index].topic, message);
+            if let Some(Answer::Message(arrived)) = &answer
+                && self.misses(index, arrived)
+            {
+                continue;
+            }
+            let Some(Part { topic, held: Some(held), .. }) = self.reader.parts.get_mut(index) else { continue };
+            match answer {
                 Some(Answer::Message(arrived)) => {
                     if let Taken::Early(arrived) = held.arrived(arrived, due) {
                         let rest = held.kept.get(&arrived.sequence).map(|kept| kept.due_in()).unwrap_or_default();
@@ -60,7 +67,7 @@ impl Session<'_> {
 
     /// Delivers what there is room for, and asks for more.
     pub(super) async fn pump(&mut self) -> Result<(), Error> {
-        let due = self.due();
+        let (due, opening) = (self.due(), self.opening);
         for index in 0..self.reader.parts.len() {
             let part = &mut self.reader.parts[index];
             let Some(held) = &mut part.held else { continue };
@@ -71,7 +78,7 @@ impl Session<'_> {
             let messages = held.deliverable(id, part.partition, part.mark);
             part.hands.set(held.hand.len());
             self.reader.events.deliver(Deliveries::new(id, held.epoch, messages));
-            if let Some((number, batch)) = held.ask(due) {
+            if let Some((number, batch)) = if opening { None } else { held.ask(due) } {
                 let (pull, inbox) = (part.pull.clone(), format!("{}.{number}", held.inbox));
                 self.pull(pull, inbox, batch).await?;
             }
@@ -102,6 +109,6 @@ impl Session<'_> {
         let heartbeat = self.heartbeat().min(expires / 3);
         let request =
             format!(r#"{{"batch":{batch},"expires":{},"idle_heartbeat":{}}}"#, expires.as_nanos(), heartbeat.as_nanos());
-        self.link.send(subject, Some(inbox.into()), request.into()).await
+        self.pulls.send(subject, Some(inbox.into()), request.into()).await
     }
 }

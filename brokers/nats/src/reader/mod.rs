@@ -1,6 +1,7 @@
 //! The task that reads for one subscription: it joins the group, takes its share, delivers and settles, and begins anew after every
 //! loss of the connection.
 
+mod apart;
 mod deliver;
 mod end;
 mod gaps;
@@ -63,6 +64,8 @@ pub(crate) struct Reader {
     pub(crate) former: Vec<String>,
     /// Without a group there are no owners whose revisions could count.
     pub(crate) last_epoch: u64,
+    /// Whether messages are asked for over a connection of their own.
+    pub(crate) apart: bool,
     /// Whether it was said that the connection is gone.
     pub(crate) interrupted: bool,
 }
@@ -106,7 +109,7 @@ impl Reader {
     fn interrupted(&mut self, error: Error, broken: bool) {
         tracing::warn!(group = self.spec.group, error = %error, "reading is interrupted");
         for part in &mut self.parts {
-            if broken {
+            if broken || self.apart {
                 part.interrupted();
             } else {
                 part.let_go();

@@ -13,6 +13,7 @@ use futures_util::stream::{BoxStream, FuturesUnordered, SelectAll, StreamExt};
 use tokio::sync::oneshot;
 use tokio::time::sleep_until;
 
+use super::apart;
 use super::units::{Unit, Won};
 use super::{End, Reader, refuse};
 use crate::control::Command;
@@ -44,6 +45,13 @@ pub(super) enum Done {
     Appeared(Vec<(convoke_core::Topic, u32)>),
     AtEnd(bool),
     Looked(Vec<super::gaps::Looked>),
+    /// There is a second connection.
+    Apart(Arc<Link>),
+    Mended {
+        part: PartId,
+        epoch: Epoch,
+        mended: Box<super::apart::Mended>,
+    },
     Failed(Error),
     Nothing,
 }
@@ -52,6 +60,11 @@ pub(super) enum Done {
 pub(super) struct Session<'r> {
     pub(super) reader: &'r mut Reader,
     pub(super) link: Arc<Link>,
+    /// What messages are asked for over: the same connection, or a second one.
+    pub(super) pulls: Arc<Link>,
+    pub(super) connection_apart: u64,
+    /// Whether the second one is being opened. Nothing more is asked for meanwhile.
+    pub(super) opening: bool,
     pub(super) member: String,
     pub(super) tenure: Option<Tenure>,
     pub(super) view: View,
@@ -75,8 +88,13 @@ pub(super) struct Session<'r> {
 impl<'r> Session<'r> {
     pub(super) async fn run(reader: &'r mut Reader) -> Result<End, Error> {
         let link = Arc::clone(&reader.link);
+        let pulls = if reader.apart { apart::second(&link).await } else { Arc::clone(&link) };
+        let connection_apart = *pulls.up.borrow();
         let mut session = Self {
             link: Arc::clone(&link),
+            connection_apart,
+            opening: false,
+            pulls,
             member: String::new(),
             tenure: None,
             view: View::default(),
@@ -135,6 +153,7 @@ impl<'r> Session<'r> {
         let mut up = self.link.up.clone();
         loop {
             let next = self.next_look();
+            let apart = self.reads_apart().then(|| self.pulls.up.clone());
             tokio::select! {
                 command = self.reader.commands.recv() => {
                     if let Some(end) = self.commanded(command).await? {
@@ -150,11 +169,13 @@ impl<'r> Session<'r> {
                 }
                 () = sleep_until(next.into()) => self.look().await?,
                 _ = up.changed() => {}
+                () = apart::is_back(apart, self.connection_apart) => {}
                 () = self.reader.events.gone() => return Ok(End::Gone),
             }
             if *self.link.up.borrow() != self.connection {
                 return Err(self.link.lost());
             }
+            self.look_apart();
             self.pump().await?;
         }
     }
@@ -225,6 +246,8 @@ impl<'r> Session<'r> {
                 }
             }
             Done::Looked(looked) => self.looked_for_gaps(looked),
+            Done::Apart(link) => self.is_apart(link),
+            Done::Mended { part, epoch, mended } => self.mended(part, epoch, *mended),
             Done::Failed(error) => return Err(error),
             Done::Nothing => {}
         }

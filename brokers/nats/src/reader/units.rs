@@ -1,8 +1,10 @@
 //! Shares: what is taken, given back and lost. A unit is a partition's number on all topics that are read together, so that a key
 //! that travels on several of them has one owner.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use async_nats::Subscriber;
 use convoke_broker_common::share;
 use convoke_core::broker::{Resume, SubscriptionEvent};
 use convoke_core::{Epoch, Error, PartId, Position, Topic};
@@ -140,11 +142,12 @@ impl Session<'_> {
             // If the connection is lost meanwhile, something of what a former owner left may be the reason.
             let doubt = std::mem::replace(&mut part.doubt, Doubt::Everything);
             let (topic, partition, place) = (part.topic.clone(), part.partition, part.place.clone());
-            let (link, store, index) = (self.link.clone(), self.reader.store.clone(), *index);
+            let (link, pulls) = (self.link.clone(), self.pulls.clone());
+            let (store, index) = (self.reader.store.clone(), *index);
             let (group, start, lasts) = (spec.group.clone(), spec.start, spec.lasts());
             async move {
                 let durable = Durable { group: &group, topic: &topic, partition, start, lasts };
-                takeover::recover(&link, &store, durable, &place, doubt).await.map(|recovered| (index, recovered))
+                takeover::recover(&link, &pulls, &store, durable, &place, doubt).await.map(|recovered| (index, recovered))
             }
         });
         try_join_all(each.collect::<Vec<_>>())
@@ -187,22 +190,21 @@ impl Session<'_> {
 
     fn assign(&mut self, index: usize, epoch: Epoch, unclean: bool, recovered: Recovered) {
         let part = &mut self.reader.parts[index];
-        let Recovered { inbox, answers, pending, kept, seen, gone } = recovered;
+        let Recovered { inbox, answers, pending, kept, seen, gone, over } = recovered;
         part.doubt = Doubt::Nothing;
+        let aside = kept.values().any(|kept| kept.aside);
         let mut held = Held::new(epoch, inbox, kept);
         (held.ready, held.seen) = (pending, (seen.upto.max(seen.first), seen.count));
         part.held = Some(held);
         part.count_hands();
         let id = PartId(u32::try_from(index).unwrap_or(u32::MAX));
-        let (stop, stopped) = oneshot::channel::<()>();
-        self.stops[index] = Some(stop);
-        let answers = answers.take_until(stopped).map(Some).chain(stream::iter([None]));
-        self.answers.push(answers.map(move |answer| (id, epoch, answer)).boxed());
+        let (topic, partition) = (part.topic.clone(), part.partition);
+        self.listen(id, epoch, answers);
         self.reader.epochs.begin(id, epoch);
         let mut resume = Resume::default();
         resume.unclean = unclean;
         let until = self.tenure.map(|tenure| tenure.until());
-        self.reader.events.assigned(id, part.topic.clone(), part.partition, epoch, until, resume);
+        self.reader.events.assigned(id, topic, partition, epoch, until, resume);
         if let Some((from, to)) = seen.gap() {
             self.reader.events.tell(SubscriptionEvent::Gap { part: id, from, to });
         }
@@ -210,6 +212,20 @@ impl Session<'_> {
             let (from, to) = (Position::Offset(sequence), Position::Offset(sequence + 1));
             self.reader.events.tell(SubscriptionEvent::Gap { part: id, from, to });
         }
+        if aside {
+            self.go_apart();
+        }
+        if !Arc::ptr_eq(&over, &self.pulls) {
+            self.mend(index);
+        }
+    }
+
+    /// Takes in what comes to a partition, from now until it is stopped.
+    pub(super) fn listen(&mut self, id: PartId, epoch: Epoch, answers: Subscriber) {
+        let (stop, stopped) = oneshot::channel::<()>();
+        self.stops[id.0 as usize] = Some(stop);
+        let answers = answers.take_until(stopped).map(Some).chain(stream::iter([None]));
+        self.answers.push(answers.map(move |answer| (id, epoch, answer)).boxed());
     }
 
     /// Asks for a unit back that another is to have.
