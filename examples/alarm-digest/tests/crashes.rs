@@ -6,73 +6,18 @@ use std::sync::Arc;
 
 use alarm_digest::scenario::Ledger;
 use alarm_digest::store::Store;
-use alarm_digest::{AlarmDigest, AlarmStatusChanged, Desk, SendAlarmDigest};
-use async_trait::async_trait;
+use alarm_digest::{Desk, SendAlarmDigest};
+use common::stops::{Point, Stops};
 use common::{USER, change, store};
 use convoke::prelude::*;
-use jiff::Timestamp;
-use tokio::sync::Notify;
-
-/// Where a replica stops, for ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Point {
-    BeforePersist,
-    BeforePublish,
-    AfterPublish,
-    BeforeAck,
-}
-
-#[derive(Debug)]
-struct Stops {
-    store: Arc<dyn Store>,
-    point: Point,
-    reached: Arc<Notify>,
-}
-
-impl Stops {
-    async fn pass(&self, point: Point) {
-        if point == self.point {
-            self.reached.notify_one();
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
-#[async_trait]
-impl Store for Stops {
-    async fn note(&self, change: &AlarmStatusChanged, now: Timestamp) -> Result<bool, BoxError> {
-        self.pass(Point::BeforePersist).await;
-        self.store.note(change, now).await
-    }
-
-    async fn seal(&self, user: &str) -> Result<Vec<AlarmDigest>, BoxError> {
-        let digests = self.store.seal(user).await?;
-        self.pass(Point::BeforePublish).await;
-        Ok(digests)
-    }
-
-    async fn sent(&self, digest: &AlarmDigest) -> Result<(), BoxError> {
-        self.pass(Point::AfterPublish).await;
-        self.store.sent(digest).await?;
-        self.pass(Point::BeforeAck).await;
-        Ok(())
-    }
-
-    async fn waiting(&self, before: Timestamp) -> Result<Vec<String>, BoxError> {
-        self.store.waiting(before).await
-    }
-
-    async fn waits(&self, user: &str, now: Timestamp) -> Result<(), BoxError> {
-        self.store.waits(user, now).await
-    }
-}
 
 async fn dies(point: Point) -> TestResult {
-    let (store, reached, ledger) = (store(), Arc::new(Notify::new()), Ledger::default());
+    let (store, ledger) = (store(), Ledger::default());
     let broker = format!("memory://crashes-{point:?}");
     let app = |store: Arc<dyn Store>| App::new("alarm-digest").url(broker.clone()).state(ledger.clone()).state(Desk::new(store));
 
-    let stops = Arc::new(Stops { store: Arc::clone(&store), point, reached: Arc::clone(&reached) });
+    let stops = Arc::new(Stops::new(Arc::clone(&store), point, 0));
+    let reached = Arc::clone(&stops.reached);
     let first = app(stops).start().await?;
     for text in ["C1", "W2 of b"] {
         first.publisher().publish(&change(text)).await?;

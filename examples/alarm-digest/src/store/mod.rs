@@ -19,7 +19,8 @@ pub use sqlite::Sqlite;
 // ANCHOR: store
 /// What the service remembers. Each method is one transaction, and is on disk when it returns.
 ///
-/// The messages of a user are handled one after the other, by one replica at a time: nothing here has to lock a user.
+/// A replica handles the messages of a user one after the other. Those of producers that set no key can be in two replicas at once: what
+/// a transaction reads must still be so when it writes.
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync {
     /// Notes a change that became known at `now`. Says whether it is news.

@@ -21,6 +21,8 @@ const TABLES: &str = "
     CREATE INDEX IF NOT EXISTS unsent ON digests (\"user\");";
 /// Replicas that start together must not make the tables at once: a number of ours for the server's own lock.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7207206412)";
+/// What is read here is still so when it is written.
+const LOCK_USER: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
 
 /// A store in PostgreSQL.
 #[derive(Debug, Clone)]
@@ -45,6 +47,7 @@ impl Store for Postgres {
     async fn note(&self, change: &AlarmStatusChanged, now: Timestamp) -> Result<bool, BoxError> {
         let mut client = self.0.get().await?;
         let db = client.transaction().await?;
+        db.execute(&db.prepare(LOCK_USER).await?, &[&change.user_id]).await?;
         let known = "SELECT status, changed_at, news_since IS NOT NULL FROM alarms WHERE \"user\" = $1 AND alarm = $2";
         let row = db.query_opt(&db.prepare(known).await?, &[&change.user_id, &change.alarm_id]).await?;
         let known = row
@@ -67,6 +70,7 @@ impl Store for Postgres {
     async fn seal(&self, user: &str) -> Result<Vec<AlarmDigest>, BoxError> {
         let mut client = self.0.get().await?;
         let db = client.transaction().await?;
+        db.execute(&db.prepare(LOCK_USER).await?, &[&user]).await?;
         let news = "UPDATE alarms SET news_since = NULL WHERE \"user\" = $1 AND news_since IS NOT NULL
                     RETURNING alarm, status, changed_at";
         let mut digest = AlarmDigest { user_id: user.to_owned(), active_alarms: Vec::new() };

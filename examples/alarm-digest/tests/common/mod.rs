@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses some of it")]
 
+pub(crate) mod stops;
+
 use std::path::Path;
 use std::sync::Arc;
 
