@@ -22,8 +22,8 @@ for adapter in brokers/*/; do
     adapter=$(basename "$adapter")
     case $adapter in common | memory | skeleton) ;; *) step cargo test -p "convoke-$adapter" ;; esac
 done
-# The larger example, with replicas and its other store.
-step cargo test -p alarm-digest --features nats,postgres --test replicas --test stores
+# The larger example on every broker, with replicas that die, and its other store.
+step cargo test -p alarm-digest --features kafka,nats,redis,rabbitmq,postgres --test brokers --test replicas --test stores
 step cargo test --manifest-path tests/interop/Cargo.toml
 step tests/features.sh
 step tests/outside.sh
