@@ -3,30 +3,38 @@
 use convoke_core::broker::{BrokerFactory, OpenBroker};
 use convoke_core::{__private::inventory, Entry};
 
-#[cfg(feature = "memory")]
-const MEMORY: Option<OpenBroker> = Some(convoke_memory::open);
-#[cfg(not(feature = "memory"))]
-const MEMORY: Option<OpenBroker> = None;
+/// What opens a broker, and what handlers can say for its kind: nothing where its feature is off.
+macro_rules! adapters {
+    ($($name:ident = $adapter:ident if $feature:literal;)*) => {
+        $(
+            #[cfg(feature = $feature)]
+            const $name: Option<OpenBroker> = Some($adapter::open);
+            #[cfg(not(feature = $feature))]
+            const $name: Option<OpenBroker> = None;
+        )*
 
-#[cfg(feature = "nats")]
-const NATS: Option<OpenBroker> = Some(convoke_nats::open);
-#[cfg(not(feature = "nats"))]
-const NATS: Option<OpenBroker> = None;
+        /// By these the compiler checks `#[handler(kafka(…))]`.
+        pub mod native {
+            use convoke_core::broker::NativeOption;
+            $(
+                #[allow(missing_docs, reason = "only generated code names it")]
+                #[cfg(feature = $feature)]
+                pub const $name: Option<&[NativeOption]> = Some($adapter::HANDLER_OPTIONS);
+                #[allow(missing_docs, reason = "only generated code names it")]
+                #[cfg(not(feature = $feature))]
+                pub const $name: Option<&[NativeOption]> = None;
+            )*
+        }
+    };
+}
 
-#[cfg(feature = "redis")]
-const REDIS: Option<OpenBroker> = Some(convoke_redis::open);
-#[cfg(not(feature = "redis"))]
-const REDIS: Option<OpenBroker> = None;
-
-#[cfg(feature = "kafka")]
-const KAFKA: Option<OpenBroker> = Some(convoke_kafka::open);
-#[cfg(not(feature = "kafka"))]
-const KAFKA: Option<OpenBroker> = None;
-
-#[cfg(feature = "rabbitmq")]
-const RABBITMQ: Option<OpenBroker> = Some(convoke_rabbitmq::open);
-#[cfg(not(feature = "rabbitmq"))]
-const RABBITMQ: Option<OpenBroker> = None;
+adapters! {
+    MEMORY = convoke_memory if "memory";
+    KAFKA = convoke_kafka if "kafka";
+    NATS = convoke_nats if "nats";
+    REDIS = convoke_redis if "redis";
+    RABBITMQ = convoke_rabbitmq if "rabbitmq";
+}
 
 static BROKERS: [BrokerFactory; 5] = [
     BrokerFactory::new(&["memory"], "memory", "memory://", MEMORY),

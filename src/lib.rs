@@ -122,6 +122,7 @@ pub mod prelude {
 /// What generated code names. Not public API: it changes without notice.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::brokers::native;
     pub use convoke_core::__private::*;
     pub use convoke_core::*;
     pub use convoke_runtime::App;

@@ -21,7 +21,11 @@ pub(crate) struct Arg<'a> {
 
 /// The known arguments that were there, right or wrong, each as it was written.
 #[derive(Default)]
-pub(crate) struct Written(Vec<(&'static str, TokenStream)>);
+pub(crate) struct Written {
+    all: Vec<(&'static str, TokenStream)>,
+    /// What stands in the parentheses of each broker.
+    pub(crate) blocks: Vec<(&'static str, TokenStream)>,
+}
 
 impl Written {
     pub(crate) fn has(&self, word: Word) -> bool {
@@ -29,12 +33,12 @@ impl Written {
     }
 
     fn get(&self, name: &str) -> Option<&TokenStream> {
-        self.0.iter().find(|(known, _)| *known == name).map(|(_, tokens)| tokens)
+        self.all.iter().find(|(known, _)| *known == name).map(|(_, tokens)| tokens)
     }
 
     /// An error about two arguments that underlines both, and what stands between them.
     pub(crate) fn conflict(&self, one: Word, other: Word, message: impl Display) -> Error {
-        let both = self.0.iter().filter(|(name, _)| *name == one.name || *name == other.name);
+        let both = self.all.iter().filter(|(name, _)| *name == one.name || *name == other.name);
         let tokens: TokenStream = both.map(|(_, tokens)| tokens.clone()).collect();
         Error::new_spanned(tokens, message)
     }
@@ -48,9 +52,15 @@ pub(crate) fn each(
     mut take: impl FnMut(&Arg<'_>) -> Result<()>,
 ) -> Written {
     let mut seen = Written::default();
+    separated(cx, tokens, |input| one(input, vocabulary, &mut seen, &mut take));
+    seen
+}
+
+/// Calls `one` at the beginning of everything that commas separate.
+pub(crate) fn separated(cx: &Ctxt, tokens: TokenStream, mut one: impl FnMut(ParseStream<'_>) -> Result<()>) {
     let all = |input: ParseStream<'_>| {
         while !input.is_empty() {
-            cx.keep(one(input, vocabulary, &mut seen, &mut take));
+            cx.keep(one(input));
             // Whatever went wrong, the next argument is read for itself.
             while !input.is_empty() && !input.peek(Token![,]) {
                 input.parse::<TokenTree>()?;
@@ -60,7 +70,6 @@ pub(crate) fn each(
         Ok(())
     };
     cx.keep(all.parse2(tokens));
-    seen
 }
 
 fn one(
@@ -88,22 +97,25 @@ fn one(
     let taken = take(&arg);
     let written = between(&begin, input);
     let text = written.to_string();
-    seen.0.push((word.name, written));
+    seen.all.push((word.name, written));
     taken?;
     let done = input.is_empty() || input.peek(Token![,]);
     if done { Ok(()) } else { Err(input.error(format!("a comma is missing after `{text}`"))) }
 }
 
-/// The options of one broker, which are its own affair.
+/// The options of one broker, of which its adapter knows more than we do.
 fn block(input: ParseStream<'_>, begin: ParseStream<'_>, seen: &mut Written, broker: &'static str, name: &Ident) -> Result<()> {
     if !input.peek(syn::token::Paren) {
         return Err(Error::new(name.span(), format!("`{broker}` is a list of options of that broker: `{broker}(…)`")));
     }
-    input.parse::<TokenTree>()?;
+    let options;
+    syn::parenthesized!(options in input);
+    let options = options.parse()?;
     if seen.get(broker).is_some() {
         return Err(Error::new(name.span(), format!("`{broker}(…)` is given twice: put its options into one")));
     }
-    seen.0.push((broker, between(begin, input)));
+    seen.all.push((broker, between(begin, input)));
+    seen.blocks.push((broker, options));
     Ok(())
 }
 

@@ -10,6 +10,7 @@ mod emit;
 mod event;
 mod handler;
 mod names;
+mod native;
 mod nearest;
 mod spelling;
 mod symbol;

@@ -62,7 +62,7 @@ pub(crate) struct Vocabulary {
     /// Whose words these are, as in "`#[handler]` has no option …".
     pub(crate) owner: &'static str,
     pub(crate) words: &'static [Word],
-    /// Names of brokers whose options are let through unread.
+    /// Kinds of broker that have options of their own, which their adapters know.
     pub(crate) brokers: &'static [&'static str],
 }
 
@@ -91,7 +91,7 @@ pub(crate) const HANDLER_WORDS: Vocabulary = Vocabulary {
         BROKER,
         CRATE,
     ],
-    brokers: &["kafka", "nats", "redis", "rabbitmq"],
+    brokers: &["kafka", "nats", "redis", "rabbitmq", "memory"],
 };
 
 pub(crate) const RETRY_WORDS: Vocabulary = Vocabulary { owner: "retry(…)", words: &[ATTEMPTS, BACKOFF, JITTER], brokers: &[] };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use convoke::broker::{Native, NativeValue};
 use convoke::prelude::*;
 use convoke::{BatchOptions, HandlerOptions, HeaderMatch, OnRetry, Order, RetryOptions, StartAt};
 
@@ -25,7 +26,8 @@ async fn options_default(_paid: OrderPaid) {}
     match(header = "kind", value = "express"),
     start = new,
     broker = "analytics",
-    kafka(max_poll_interval = "5m", anything(goes, "here")),
+    kafka(session = "10s"),
+    rabbitmq(prefetch = 1_000,),
     nats(),
 )]
 async fn options_full(_paid: Batch<OrderPaid>) {}
@@ -56,6 +58,11 @@ fn every_argument_reaches_the_options() {
     assert_eq!(options.matches, Some(HeaderMatch::new("kind", "express")));
     assert_eq!(options.start, Some(StartAt::New));
     assert_eq!(options.broker, Some("analytics"));
+    let said = [
+        Native::new("kafka", "session", NativeValue::Text("10s")),
+        Native::new("rabbitmq", "prefetch", NativeValue::Number(1000)),
+    ];
+    assert_eq!(options.native, said);
     assert!(!options.broadcast);
 }
 

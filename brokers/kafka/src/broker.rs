@@ -213,6 +213,10 @@ impl Broker for Kafka {
         report
     }
 
+    fn check_native(&self, said: &[convoke_core::broker::Native]) -> Result<(), Error> {
+        self.options.with(said).map(drop)
+    }
+
     /// A [`Native`].
     fn native(&self) -> &(dyn Any + Send + Sync) {
         &self.native

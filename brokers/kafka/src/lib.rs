@@ -31,4 +31,4 @@ mod topology;
 mod watch;
 
 pub use broker::{Kafka, Native, open};
-pub use options::Options;
+pub use options::{HANDLER_OPTIONS, Options};

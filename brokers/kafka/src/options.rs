@@ -4,8 +4,15 @@ use std::fmt;
 use std::time::Duration;
 
 use convoke_broker_common::{Secret, UrlOptions};
-use convoke_core::broker::BrokerUrl;
+use convoke_core::broker::{BrokerUrl, Native, NativeOption};
 use convoke_core::{Error, ErrorKind};
+
+const REVOKE_WITHIN: NativeOption = NativeOption::duration("revoke_within", "10s");
+const SESSION: NativeOption = NativeOption::duration("session", "45s");
+const ASSIGNOR: NativeOption = NativeOption::word("assignor", &["auto", "range", "cooperative-sticky"]);
+
+/// What a handler can say in `#[handler(kafka(…))]`, as the URL says it for all.
+pub const HANDLER_OPTIONS: &[NativeOption] = &[SESSION, REVOKE_WITHIN, ASSIGNOR];
 
 /// The options of a Kafka URL: `kafka://a,b:9093?partitions=12&producer.linger.ms=20`.
 ///
@@ -94,30 +101,50 @@ impl Options {
             read.problem("a Kafka URL has no path: topics are named by events and handlers");
         }
         let second = Duration::from_secs(1);
-        let options = Self {
+        let mut options = Self {
             servers: read.servers(9092).join(","),
             user: read.user(),
             partitions: read.number("partitions").unwrap_or(8),
             replication: read.number("replication"),
             max_message: read.number("max_message").unwrap_or(1_000_000),
-            revoke_within: read.duration("revoke_within").unwrap_or(10 * second),
-            session: read.duration("session").unwrap_or(45 * second),
+            revoke_within: 10 * second,
+            session: 45 * second,
             instance: read.text("instance"),
-            assignor: read.word("assignor", &ASSIGNORS).flatten(),
+            assignor: None,
             sasl: read.word("sasl", &MECHANISMS),
             tls: read.flag("tls").unwrap_or(false),
             files: FILES.iter().filter_map(|(name, setting)| Some((*setting, read.text(name)?))).collect(),
             native: ["kafka.", "producer.", "consumer."].map(|prefix| read.behind(prefix)),
         };
-        for problem in options.problems() {
-            read.problem(problem);
-        }
-        read.finish()?;
+        options.read_of_handlers(&mut read);
+        options.finish(read)?;
         if options.wants_tls() && !cfg!(feature = "tls") {
             let text = "TLS and SCRAM need the cargo feature `kafka-tls` (`tls` of convoke-kafka); turn it on where this program is built";
             return Err(Error::new(ErrorKind::Unsupported, text));
         }
         Ok(options)
+    }
+
+    /// Those of one subscription: what its handlers say, over these.
+    pub(crate) fn with(&self, said: &[Native]) -> Result<Self, Error> {
+        let url = BrokerUrl::of_handlers("kafka", HANDLER_OPTIONS, said)?;
+        let (mut read, mut options) = (UrlOptions::new("Kafka", &url), self.clone());
+        options.read_of_handlers(&mut read);
+        options.finish(read)?;
+        Ok(options)
+    }
+
+    fn read_of_handlers(&mut self, read: &mut UrlOptions<'_>) {
+        self.revoke_within = read.duration(REVOKE_WITHIN.name).unwrap_or(self.revoke_within);
+        self.session = read.duration(SESSION.name).unwrap_or(self.session);
+        self.assignor = read.word(ASSIGNOR.name, &ASSIGNORS).unwrap_or(self.assignor);
+    }
+
+    fn finish(&self, mut read: UrlOptions<'_>) -> Result<(), Error> {
+        for problem in self.problems() {
+            read.problem(problem);
+        }
+        read.finish()
     }
 
     fn wants_tls(&self) -> bool {
@@ -162,6 +189,8 @@ const FILES: [(&str, &str); 3] =
 
 #[cfg(test)]
 mod tests {
+    use convoke_core::broker::NativeValue;
+
     use super::*;
 
     fn read(url: &str) -> Result<Options, Error> {
@@ -175,6 +204,21 @@ mod tests {
         assert_eq!(options.user, Some(("ada".to_owned(), Some(Secret::new("p@w")))));
         assert_eq!(options.native[2], [("fetch.wait.max.ms".to_owned(), "10".to_owned())]);
         assert!(!format!("{options:?}").contains("p@w"));
+    }
+
+    #[test]
+    fn what_a_handler_says_counts_more_than_the_url() {
+        let said = |name, value| Native::new("kafka", name, NativeValue::Text(value));
+        let url = read("kafka://a?session=6s&assignor=range").unwrap();
+        let options = url.with(&[said("session", "2s"), said("revoke_within", "3s"), said("assignor", "auto")]).unwrap();
+        assert_eq!((options.session, options.revoke_within), (Duration::from_secs(2), Duration::from_secs(3)));
+        assert_eq!((options.assignor, url.assignor), (None, Some("range")));
+        assert_eq!(url.with(&[]).unwrap().session, Duration::from_secs(6));
+        let error = url.with(&[said("session", "5ms"), said("revoke_within", "99999999999999999999s")]).unwrap_err().to_string();
+        assert!(error.contains("`session` is `1s` at least") && error.contains("`revoke_within="), "{error}");
+        assert!(url.with(&[said("partitions", "5s")]).unwrap_err().to_string().contains("it has `session`"));
+        // Each word of the declaration is one of the URL's.
+        assert!(ASSIGNORS.iter().all(|(word, _)| url.with(&[said("assignor", word)]).is_ok()));
     }
 
     #[test]

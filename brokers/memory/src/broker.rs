@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use convoke_core::broker::{
-    Broker, BrokerConfig, Capabilities, CloseReport, EnsureMode, EnsureReport, Fault, Faults, Health, Lag, PublishOutcome,
-    SubscribeSpec, Subscription, Topology,
+    Broker, BrokerConfig, Capabilities, CloseReport, EnsureMode, EnsureReport, Fault, Faults, Health, Lag, Native,
+    PublishOutcome, SubscribeSpec, Subscription, Topology,
 };
 use convoke_core::{BoxFuture, Error, ErrorKind, Message, Outgoing, Topic};
 use tokio::sync::Notify;
@@ -260,6 +260,10 @@ impl Broker for MemoryBroker {
 
     fn faults(&self) -> Option<&dyn Faults> {
         Some(self)
+    }
+
+    fn check_native(&self, said: &[Native]) -> Result<(), Error> {
+        self.shared.with(|state, _| state.options.with(said)).map(drop)
     }
 
     /// The [`MemoryBroker`] itself.

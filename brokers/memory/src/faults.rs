@@ -40,7 +40,7 @@ impl State {
                     let k = self.groups[g].as_ref().and_then(|group| group.topic_index(topic));
                     for (_, p) in self.all_parts(g).into_iter().filter(|(other, _)| Some(*other) == k) {
                         match (within, k) {
-                            (Some(within), Some(k)) => self.revoke(g, k, p, within, now),
+                            (Some(_), Some(k)) => self.revoke(g, k, p, within, now),
                             (None, Some(k)) => self.lose(g, k, p),
                             (_, None) => {}
                         }

@@ -178,9 +178,8 @@ impl State {
     }
 
     fn hand_over_of(&mut self, g: usize, topics: &[usize], now: Moment) {
-        let within = self.options.revoke;
         if self.options.rebalance == Rebalance::Eager {
-            self.take_everything(g, within, now);
+            self.take_everything(g, now);
         }
         let mut woken = false;
         for &k in topics {
@@ -189,7 +188,7 @@ impl State {
                 match &part.owner {
                     None => self.assign(g, k, p),
                     Some(owner) if part.target != Some(owner.member) && owner.revoking.is_none() => {
-                        self.revoke(g, k, p, within, now);
+                        self.revoke(g, k, p, None, now);
                         woken = true;
                     }
                     Some(_) => {}
@@ -246,18 +245,20 @@ impl State {
         self.wakes.extend(state.waker.take());
     }
 
-    /// Begins to take a partition from its owner.
-    pub(crate) fn revoke(&mut self, g: usize, k: usize, p: usize, within: std::time::Duration, now: Moment) {
-        let by = clock::after(now, within);
+    /// Begins to take a partition from its owner, who has as long as it was given unless another time is said.
+    pub(crate) fn revoke(&mut self, g: usize, k: usize, p: usize, within: Option<std::time::Duration>, now: Moment) {
         let Some(group) = self.groups.get_mut(g).and_then(Option::as_mut) else { return };
         let Some(owner) = group.topics[k].parts[p].owner.as_mut() else { return };
         if owner.revoking.is_some() {
             return;
         }
+        let member = self.members.get_mut(&owner.member);
+        let within = within.or(member.as_ref().map(|member| member.revoke)).unwrap_or(self.options.revoke);
+        let by = clock::after(now, within);
         owner.revoking = Some(by);
         group.deadline = group.deadline.min(by);
         self.timer = self.timer.min(by);
-        if let Some(member) = self.members.get_mut(&owner.member) {
+        if let Some(member) = member {
             member.queue.push_back(SubscriptionEvent::Revoking { part: owner.part, epoch: owner.epoch, within });
             self.wakes.extend(member.waker.take());
         }

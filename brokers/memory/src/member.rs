@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::task::Waker;
+use std::time::Duration;
 
 use convoke_core::broker::{AttemptsKept, Commit, Deliveries, HeaderValues, Settle, Settled, Settlement, SubscriptionEvent};
 use convoke_core::{Epoch, Error, ErrorKind, PartId, TopicPattern};
@@ -32,6 +33,8 @@ pub(crate) struct Member {
     pub(crate) marks: Option<Vec<Vec<u64>>>,
     /// Whether it was told that it is at the marked end.
     pub(crate) ended: bool,
+    /// How long it has to finish with a partition that another is to have.
+    pub(crate) revoke: Duration,
     /// The partition to begin with.
     turn: usize,
 }
@@ -46,7 +49,7 @@ pub(crate) enum Step {
 }
 
 impl Member {
-    pub(crate) fn new(connection: u64, group: usize, topics: Vec<usize>, marks: Option<Vec<Vec<u64>>>) -> Self {
+    pub(crate) fn new(connection: u64, group: usize, topics: Vec<usize>, marks: Option<Vec<Vec<u64>>>, revoke: Duration) -> Self {
         Self {
             connection,
             group,
@@ -57,6 +60,7 @@ impl Member {
             waker: None,
             marks,
             ended: false,
+            revoke,
             turn: 0,
         }
     }

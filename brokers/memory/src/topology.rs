@@ -159,6 +159,7 @@ impl State {
             let message = "this memory broker marks no end to read to (`ends=no`); drain the application instead";
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
+        let revoke = self.options.with(&spec.native)?.revoke;
         if spec.topics.is_empty() {
             return Err(Error::new(ErrorKind::Configuration, "a subscription reads at least one topic; name it"));
         }
@@ -179,7 +180,7 @@ impl State {
             self.read_named(g, name, spec.start)?;
         }
         let id = self.new_id();
-        let mut member = Member::new(connection, g, topics, marks);
+        let mut member = Member::new(connection, g, topics, marks, revoke);
         member.patterns = spec.topics.iter().filter_map(|name| TopicPattern::new(name.as_str())).collect();
         if self.cut.is_some() {
             member.queue.push_back(SubscriptionEvent::Interrupted(cut_off()));

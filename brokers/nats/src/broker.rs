@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use convoke_broker_common::{Epochs, events};
 use convoke_core::broker::{
     AttemptsKept, Broker, BrokerConfig, Capabilities, CloseReport, Credit, Delay, Durability, EnsureMode, EnsureReport,
-    HeaderValues, Health, Lag, LeaseKind, Ordering, PublishOutcome, SettleBy, SubscribeSpec, Subscription, Topology,
+    HeaderValues, Health, Lag, LeaseKind, Native, Ordering, PublishOutcome, SettleBy, SubscribeSpec, Subscription, Topology,
 };
 use convoke_core::{BoxFuture, Error, ErrorKind, Outgoing, Topic, TopicPattern};
 use tokio::sync::{OnceCell, mpsc};
@@ -173,6 +173,7 @@ impl Broker for Nats {
     async fn subscribe(&self, spec: SubscribeSpec) -> Result<Subscription, Error> {
         self.check_open()?;
         names::check("group", &spec.group)?;
+        let options = self.link.options.with(&spec.native)?;
         let unique = self.link.client.new_inbox();
         let instance = || format!("{}-{}", spec.group, unique.rsplit('.').next().unwrap_or_default());
         let group = if spec.broadcast { instance() } else { spec.group.clone() };
@@ -184,6 +185,8 @@ impl Broker for Nats {
             until_end: spec.until_end,
             alone: spec.broadcast,
             patterns,
+            revoke: options.revoke,
+            confirm_acks: options.confirm_acks,
         };
         let store = self.store().await?.clone();
         let parts = self.parts(&spec, &read.group, read.lasts()).await?;
@@ -256,6 +259,10 @@ impl Broker for Nats {
             let _ = tokio::time::timeout(within, self.link.drain()).await;
         }
         CloseReport::default()
+    }
+
+    fn check_native(&self, said: &[Native]) -> Result<(), Error> {
+        self.link.options.with(said).map(drop)
     }
 
     fn native(&self) -> &(dyn Any + Send + Sync) {

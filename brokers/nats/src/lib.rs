@@ -34,4 +34,4 @@ mod wire;
 
 pub use async_nats;
 pub use broker::{Nats, open};
-pub use options::Options;
+pub use options::{HANDLER_OPTIONS, Options};

@@ -5,7 +5,13 @@ use std::time::Duration;
 
 use convoke_broker_common::{Secret, UrlOptions};
 use convoke_core::Error;
-use convoke_core::broker::BrokerUrl;
+use convoke_core::broker::{BrokerUrl, Native, NativeOption};
+
+const REVOKE: NativeOption = NativeOption::duration("revoke", "10s");
+const ACK: NativeOption = NativeOption::word("ack", &["sent", "confirmed"]);
+
+/// What a handler can say in `#[handler(nats(…))]`, as the URL says it for all.
+pub const HANDLER_OPTIONS: &[NativeOption] = &[ACK, REVOKE];
 
 /// How the adapter works, as the URL says: `nats://[user:password@]host[:port][,host…][?option=value&…]`.
 /// A user without a password is a token.
@@ -69,7 +75,7 @@ impl Options {
         if cert.is_some() != key.is_some() {
             read.problem("a client's certificate has a key: say both `cert` and `key`");
         }
-        let options = Self {
+        let mut options = Self {
             servers: read.servers(4222),
             partitions: read.number("partitions").unwrap_or(8),
             replicas: read.number("replicas").unwrap_or(1),
@@ -78,8 +84,8 @@ impl Options {
             duplicates: read.duration("duplicates").unwrap_or(seconds(120)),
             lease: read.duration("lease").unwrap_or(seconds(6)),
             ack_wait: read.duration("ack_wait").unwrap_or(seconds(30)),
-            revoke: read.duration("revoke").unwrap_or(seconds(10)),
-            confirm_acks: read.word("ack", &[("sent", false), ("confirmed", true)]).unwrap_or(false),
+            revoke: seconds(10),
+            confirm_acks: false,
             timeout: read.duration("timeout").unwrap_or(seconds(5)),
             bucket: read.text("bucket").unwrap_or_else(|| "convoke".to_owned()),
             tls: read.flag("tls").unwrap_or(false),
@@ -89,9 +95,24 @@ impl Options {
             nkey: read.secret("nkey"),
             user: read.user(),
         };
+        options.read_of_handlers(&mut read);
         options.check(&mut read);
         read.finish()?;
         Ok(options)
+    }
+
+    /// Those of one subscription: what its handlers say, over these.
+    pub(crate) fn with(&self, said: &[Native]) -> Result<Self, Error> {
+        let url = BrokerUrl::of_handlers("nats", HANDLER_OPTIONS, said)?;
+        let (mut read, mut options) = (UrlOptions::new("NATS", &url), self.clone());
+        options.read_of_handlers(&mut read);
+        read.finish()?;
+        Ok(options)
+    }
+
+    fn read_of_handlers(&mut self, read: &mut UrlOptions<'_>) {
+        self.revoke = read.duration(REVOKE.name).unwrap_or(self.revoke);
+        self.confirm_acks = read.word(ACK.name, &[("sent", false), ("confirmed", true)]).unwrap_or(self.confirm_acks);
     }
 
     fn check(&self, read: &mut UrlOptions<'_>) {
@@ -119,10 +140,22 @@ impl Options {
 
 #[cfg(test)]
 mod tests {
+    use convoke_core::broker::NativeValue;
+
     use super::*;
 
     fn read(url: &str) -> Result<Options, Error> {
         Options::from_url(&BrokerUrl::parse(url)?)
+    }
+
+    #[test]
+    fn what_a_handler_says_counts_more_than_the_url() {
+        let said = |name, value| Native::new("nats", name, NativeValue::Text(value));
+        let url = read("nats://a?revoke=3s").unwrap();
+        let options = url.with(&[said("ack", "confirmed")]).unwrap();
+        assert_eq!((options.confirm_acks, options.revoke), (true, Duration::from_secs(3)));
+        assert_eq!(url.with(&[said("revoke", "1s"), said("ack", "sent")]).unwrap().revoke, Duration::from_secs(1));
+        assert!(url.with(&[said("lease", "1s")]).unwrap_err().to_string().contains("it has `ack`, `revoke`"));
     }
 
     #[test]

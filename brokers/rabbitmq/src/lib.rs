@@ -47,7 +47,7 @@ use convoke_core::{BoxFuture, Error, Outgoing, Topic};
 use tokio::sync::oneshot;
 
 pub use lapin;
-pub use options::Options;
+pub use options::{HANDLER_OPTIONS, Options};
 
 use link::Link;
 use publish::Publisher;
@@ -180,6 +180,10 @@ impl Broker for RabbitMq {
         }
         tokio::join!(self.shared.publishing.close(left()), self.shared.reading.close(left()));
         report
+    }
+
+    fn check_native(&self, said: &[convoke_core::broker::Native]) -> Result<(), Error> {
+        self.shared.options.with(said).map(drop)
     }
 
     fn native(&self) -> &(dyn Any + Send + Sync) {

@@ -3,8 +3,14 @@
 use std::time::Duration;
 
 use convoke_broker_common::{Secret, UrlOptions};
-use convoke_core::broker::BrokerUrl;
+use convoke_core::broker::{BrokerUrl, Native, NativeOption};
 use convoke_core::{Error, ErrorKind};
+
+const PREFETCH: NativeOption = NativeOption::number("prefetch", "100");
+const REVOKE: NativeOption = NativeOption::duration("revoke", "10s");
+
+/// What a handler can say in `#[handler(rabbitmq(…))]`, as the URL says it for all.
+pub const HANDLER_OPTIONS: &[NativeOption] = &[PREFETCH, REVOKE];
 
 /// How to reach RabbitMQ, and how to use it. The same words are the options of its URL:
 /// `amqp://user:password@host:5672,other:5672/vhost?heartbeat=4s`, or `amqps://…` with TLS.
@@ -113,13 +119,27 @@ impl Options {
         options.heartbeat = said.duration("heartbeat").unwrap_or(options.heartbeat);
         options.member = said.duration("member").unwrap_or(options.member);
         options.confirm = said.duration("confirm").unwrap_or(options.confirm);
-        options.revoke = said.duration("revoke").unwrap_or(options.revoke);
         options.consumer_timeout = said.duration("consumer_timeout").unwrap_or(options.consumer_timeout);
-        options.prefetch = said.number("prefetch");
+        options.read_of_handlers(&mut said);
         options.max_message = said.number("max_message").unwrap_or(options.max_message);
         options.problems().into_iter().for_each(|problem| said.problem(problem));
         said.finish()?;
         Ok(options)
+    }
+
+    /// Those of one subscription: what its handlers say, over these.
+    pub(crate) fn with(&self, native: &[Native]) -> Result<Self, Error> {
+        let url = BrokerUrl::of_handlers("rabbitmq", HANDLER_OPTIONS, native)?;
+        let (mut said, mut options) = (UrlOptions::new("RabbitMQ", &url), self.clone());
+        options.read_of_handlers(&mut said);
+        options.problems().into_iter().for_each(|problem| said.problem(problem));
+        said.finish()?;
+        Ok(options)
+    }
+
+    fn read_of_handlers(&mut self, said: &mut UrlOptions<'_>) {
+        self.prefetch = said.number(PREFETCH.name).or(self.prefetch);
+        self.revoke = said.duration(REVOKE.name).unwrap_or(self.revoke);
     }
 
     fn problems(&self) -> Vec<String> {
@@ -156,10 +176,25 @@ impl Options {
 
 #[cfg(test)]
 mod tests {
+    use convoke_core::broker::NativeValue;
+
     use super::*;
 
     fn read(url: &str) -> Result<Options, Error> {
         Options::from_url(&BrokerUrl::parse(url).unwrap())
+    }
+
+    #[test]
+    fn what_a_handler_says_counts_more_than_the_url() {
+        let said = |name, value| Native::new("rabbitmq", name, NativeValue::Number(value));
+        let url = read("amqp://a?prefetch=50&revoke=3s").unwrap();
+        let options = url.with(&[said("prefetch", 7)]).unwrap();
+        assert_eq!((options.prefetch, options.revoke), (Some(7), Duration::from_secs(3)));
+        assert_eq!(url.with(&[]).unwrap().prefetch, Some(50));
+        for (value, says) in [(0, "`prefetch` is at least 1"), (1 << 20, "`prefetch=1048576`")] {
+            assert!(url.with(&[said("prefetch", value)]).unwrap_err().to_string().contains(says));
+        }
+        assert!(url.with(&[said("revoke", 3)]).unwrap_err().to_string().contains("a duration in quotes"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use convoke_broker_common::Spread;
 use convoke_core::broker::{
     AttemptsKept, Broker, BrokerConfig, Capabilities, CloseReport, Delay, EnsureMode, EnsureReport, HeaderValues, Health, Lag,
-    Ordering, PublishDelay, PublishOutcome, SubscribeSpec, Subscription, Topology,
+    Native, Ordering, PublishDelay, PublishOutcome, SubscribeSpec, Subscription, Topology,
 };
 use convoke_core::{BoxFuture, Error, ErrorKind, Outgoing, Topic};
 use redis::aio::MultiplexedConnection;
@@ -169,6 +169,10 @@ impl Broker for RedisBroker {
         report.unconfirmed = *self.unconfirmed.borrow();
         self.link().close();
         report
+    }
+
+    fn check_native(&self, said: &[Native]) -> Result<(), Error> {
+        self.link().options.with(said).map(drop)
     }
 
     /// The [`RedisBroker`] itself: its [`connection`](RedisBroker::connection) is the client's.

@@ -4,8 +4,13 @@ use std::fmt;
 use std::time::Duration;
 
 use convoke_broker_common::{Secret, UrlOptions};
-use convoke_core::broker::BrokerUrl;
+use convoke_core::broker::{BrokerUrl, Native, NativeOption};
 use convoke_core::{Error, ErrorKind};
+
+const REVOKE: NativeOption = NativeOption::duration("revoke", "30s");
+
+/// What a handler can say in `#[handler(redis(…))]`, as the URL says it for all.
+pub const HANDLER_OPTIONS: &[NativeOption] = &[REVOKE];
 
 /// How to reach Redis, and how its streams are used: the words are the options of the URL.
 ///
@@ -69,12 +74,12 @@ impl Options {
             Some(_) => said.duration("keep"),
             None => Some(Duration::from_secs(3600)),
         };
-        let options = Self {
+        let mut options = Self {
             servers,
             database,
             partitions: said.number("partitions").unwrap_or(8),
             lease,
-            revoke: said.duration("revoke").unwrap_or(Duration::from_secs(30)),
+            revoke: Duration::from_secs(30),
             timeout,
             keep,
             max_message: said.number("max_message").unwrap_or(1 << 20),
@@ -85,6 +90,7 @@ impl Options {
                 key: said.text("cert_key"),
             }),
         };
+        options.read_of_handlers(&mut said);
         if options.partitions == 0 || options.partitions > MAX_PARTITIONS {
             said.problem(format!("`partitions` is between 1 and {MAX_PARTITIONS}"));
         }
@@ -103,6 +109,19 @@ impl Options {
             return Err(Error::new(ErrorKind::Unsupported, text));
         }
         Ok(options)
+    }
+
+    /// Those of one subscription: what its handlers say, over these.
+    pub(crate) fn with(&self, said: &[Native]) -> Result<Self, Error> {
+        let url = BrokerUrl::of_handlers("redis", HANDLER_OPTIONS, said)?;
+        let (mut read, mut options) = (UrlOptions::new("Redis", &url), self.clone());
+        options.read_of_handlers(&mut read);
+        read.finish()?;
+        Ok(options)
+    }
+
+    fn read_of_handlers(&mut self, said: &mut UrlOptions<'_>) {
+        self.revoke = said.duration(REVOKE.name).unwrap_or(self.revoke);
     }
 
     pub(crate) fn user(&self) -> Option<(&str, Option<&str>)> {
@@ -134,10 +153,21 @@ impl fmt::Debug for Options {
 
 #[cfg(test)]
 mod tests {
+    use convoke_core::broker::NativeValue;
+
     use super::*;
 
     fn read(url: &str) -> Result<Options, Error> {
         Options::from_url(&BrokerUrl::parse(url).unwrap())
+    }
+
+    #[test]
+    fn what_a_handler_says_counts_more_than_the_url() {
+        let said = |name| [Native::new("redis", name, NativeValue::Text("1s"))];
+        let url = read("redis://a?revoke=3s").unwrap();
+        assert_eq!(url.with(&said("revoke")).unwrap().revoke, Duration::from_secs(1));
+        assert_eq!(url.with(&[]).unwrap().revoke, Duration::from_secs(3));
+        assert!(url.with(&said("lease")).unwrap_err().to_string().contains("it has `revoke`"));
     }
 
     #[test]

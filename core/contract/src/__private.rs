@@ -4,6 +4,9 @@ pub use inventory;
 
 pub use crate::{__needs_cbor, __needs_json, __needs_msgpack, __needs_protobuf};
 
+pub use crate::broker::sentence::Sentence;
+pub use crate::broker::{Native, NativeOption, NativeValue};
+
 pub use crate::argument::{Argument, MadeArgument, OtherArgument, Part, RefusedArgument, StateOf, UnknownPart};
 pub use crate::codec::NoCodec;
 pub use crate::codec::off::*;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::broker::Native;
 use crate::extract::Signature;
 use crate::registry::Location;
 use crate::service::BoxHandler;
@@ -90,6 +91,8 @@ pub struct HandlerOptions {
     pub broker: Option<&'static str>,
     /// Whether what it returns and the settlement of its input are one transaction.
     pub transaction: bool,
+    /// What it says for one kind of broker or another.
+    pub native: &'static [Native],
 }
 
 impl HandlerOptions {
@@ -115,6 +118,7 @@ impl HandlerOptions {
             broadcast: false,
             broker: None,
             transaction: false,
+            native: &[],
         }
     }
 }

@@ -8,6 +8,10 @@ macro_rules! forward_to_inner {
             self.inner.capabilities()
         }
 
+        fn check_native(&self, said: &[convoke_core::broker::Native]) -> Result<(), convoke_core::Error> {
+            self.inner.check_native(said)
+        }
+
         fn topics<'a, 'f>(&'a self) -> convoke_core::BoxFuture<'f, Result<Vec<(convoke_core::Topic, u32)>, convoke_core::Error>>
         where
             'a: 'f,

@@ -10,6 +10,7 @@ use super::parse::HandlerArgs;
 use super::reply;
 use super::{count, options, register};
 use crate::emit;
+use crate::native::Native;
 
 /// An argument of the function: its type, what it is bound to, and under which conditions it is there.
 struct Argument<'a> {
@@ -81,13 +82,15 @@ pub(crate) fn handler(function: &ItemFn, args: &HandlerArgs) -> TokenStream {
             #location,
         ).options(#options)
     }};
+    let mut assertions: TokenStream = args.native.iter().map(Native::assertions).collect();
     if function.sig.generics.params.is_empty() {
         let types: Vec<_> = arguments.iter().filter(|argument| argument.cfgs.is_empty()).map(|argument| argument.ty).collect();
-        let assertions =
-            if types.len() == arguments.len() { count::assertions(function, &types, args) } else { TokenStream::new() };
+        if types.len() == arguments.len() {
+            assertions.extend(count::assertions(function, &types, args));
+        }
         register::found(function, args, &definition, &assertions)
     } else {
-        register::by_hand(function, args, &name, &definition)
+        register::by_hand(function, args, &name, &definition, &assertions)
     }
 }
 

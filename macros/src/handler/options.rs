@@ -6,6 +6,7 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote;
 
 use super::parse::HandlerArgs;
+use crate::native::Native;
 
 /// An expression, constant, that is the options.
 pub(crate) fn options(args: &HandlerArgs) -> TokenStream {
@@ -56,6 +57,10 @@ pub(crate) fn options(args: &HandlerArgs) -> TokenStream {
     }
     if args.broadcast {
         set.push(quote!(options.broadcast = true;));
+    }
+    if !args.native.is_empty() {
+        let native = args.native.iter().map(Native::definition);
+        set.push(quote!(options.native = &[#(#native),*];));
     }
     if set.is_empty() {
         return quote!(__convoke::HandlerOptions::new());

@@ -9,6 +9,7 @@ use crate::args::{self, Arg, Written};
 use crate::ctxt::Ctxt;
 use crate::duration;
 use crate::names::{self, Extra};
+use crate::native::{self, Native};
 use crate::symbol::{self, BATCH_WORDS, HANDLER_WORDS, MATCH_WORDS, RETRY_WORDS, Word};
 
 pub(crate) struct HandlerArgs {
@@ -30,6 +31,8 @@ pub(crate) struct HandlerArgs {
     pub(crate) transaction: bool,
     pub(crate) broker: Option<LitStr>,
     pub(crate) krate: Path,
+    /// What is said for one kind of broker or another.
+    pub(crate) native: Vec<Native>,
     /// Where each option stands.
     pub(crate) written: Written,
 }
@@ -61,6 +64,7 @@ impl HandlerArgs {
             transaction: false,
             broker: None,
             krate: parse_quote!(::convoke),
+            native: Vec::new(),
             written: Written::default(),
         }
     }
@@ -91,7 +95,7 @@ pub(crate) fn parse(cx: &Ctxt, tokens: TokenStream) -> HandlerArgs {
         }
         Ok(())
     });
-    HandlerArgs { written, ..args }
+    HandlerArgs { native: native::parse(cx, &written), written, ..args }
 }
 
 fn name(arg: &Arg<'_>, what: &str, extra: Extra) -> Result<LitStr> {

@@ -39,7 +39,13 @@ pub(super) fn found(function: &ItemFn, args: &HandlerArgs, definition: &TokenStr
 }
 
 /// A definition for each choice of the type parameters, of which somebody has to make one.
-pub(super) fn by_hand(function: &ItemFn, args: &HandlerArgs, text: &TokenStream, definition: &TokenStream) -> TokenStream {
+pub(super) fn by_hand(
+    function: &ItemFn,
+    args: &HandlerArgs,
+    text: &TokenStream,
+    definition: &TokenStream,
+    assertions: &TokenStream,
+) -> TokenStream {
     let (name, vis, krate) = (beside(&function.sig.ident), &function.vis, &args.krate);
     let cfgs = emit::conditions(&function.attrs);
     let generics = &function.sig.generics;
@@ -54,6 +60,7 @@ pub(super) fn by_hand(function: &ItemFn, args: &HandlerArgs, text: &TokenStream,
     });
     let location = emit::location(&function.sig.ident);
     let submitted = quote! {
+        #assertions
         impl #implemented #name #types #conditions {
             pub const HANDLER: &'static __convoke::HandlerDef = &#definition;
         }

@@ -44,7 +44,8 @@ pub(crate) async fn subscribe(kafka: &Kafka, spec: SubscribeSpec) -> Result<Subs
         let found = kafka.found(topic).await?.ok_or_else(|| no_topic(topic))?;
         topics.push((topic.clone(), found.partitions));
     }
-    let mut plan = Plan::new(&spec, topics, &kafka.options, kafka.metadata);
+    let options = kafka.options.with(&spec.native)?;
+    let mut plan = Plan::new(&spec, topics, &options, kafka.metadata);
     if spec.until_end || (spec.broadcast && spec.start == Start::New) {
         // Where it ends, or begins, is where the topics end now, and not when the first partition is assigned.
         let places = plan.places();
@@ -56,7 +57,7 @@ pub(crate) async fn subscribe(kafka: &Kafka, spec: SubscribeSpec) -> Result<Subs
             .await?;
         plan.ends = ends.into_iter().map(Option::unwrap_or_default).collect();
     }
-    let config = config::consumer(&kafka.options, &kafka.app, &plan.group_id, plan.assignor);
+    let config = config::consumer(&options, &kafka.app, &plan.group_id, plan.assignor);
     let (send, receive) = convoke_broker_common::events();
     let shared = Arc::new(Shared::new(plan, send));
     let context = Context::new(&shared, &kafka.link);

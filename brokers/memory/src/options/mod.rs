@@ -6,7 +6,8 @@ mod url;
 use std::time::Duration;
 
 use convoke_core::broker::{
-    AttemptsKept, Capabilities, Credit, Delay, Durability, HeaderValues, LeaseKind, Ordering, PublishDelay, SettleBy,
+    AttemptsKept, Capabilities, Credit, Delay, Durability, HeaderValues, LeaseKind, NativeOption, Ordering, PublishDelay,
+    SettleBy,
 };
 use convoke_core::{Error, ErrorKind};
 
@@ -144,6 +145,9 @@ pub struct Options {
     /// `ends`: whether a subscription can read up to a marked end: `yes` (default) or `no`.
     pub ends: bool,
 }
+
+/// What a handler can say in `#[handler(memory(…))]`, as the URL says it for all.
+pub const HANDLER_OPTIONS: &[NativeOption] = &[NativeOption::duration("revoke", "10s")];
 
 /// The longest delay of a message that is given back.
 pub(crate) const MAX_DELAY: Duration = Duration::from_secs(30 * 86_400);

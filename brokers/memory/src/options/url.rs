@@ -4,9 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use convoke_core::Error;
-use convoke_core::broker::{AttemptsKept, BrokerUrl, Credit, Delay, HeaderValues, Ordering, SettleBy};
+use convoke_core::broker::{AttemptsKept, BrokerUrl, Credit, Delay, HeaderValues, Native, Ordering, SettleBy};
 
-use super::{Full, Guise, Leases, MAX_DELAY, Options, Positions, Rebalance, Unrouted, invalid};
+use super::{Full, Guise, HANDLER_OPTIONS, Leases, MAX_DELAY, Options, Positions, Rebalance, Unrouted, invalid};
 
 const YES: [(&str, bool); 2] = [("yes", true), ("no", false)];
 
@@ -31,6 +31,15 @@ impl Options {
             options.set(name, value)?;
         }
         options.check()?;
+        Ok(options)
+    }
+
+    /// What is asked for of one subscription: what its handlers say, over these.
+    pub(crate) fn with(&self, said: &[Native]) -> Result<Self, Error> {
+        let mut options = self.clone();
+        for (name, value) in BrokerUrl::of_handlers("memory", HANDLER_OPTIONS, said)?.options() {
+            options.set(name, value)?;
+        }
         Ok(options)
     }
 
@@ -115,6 +124,7 @@ fn duration(name: &str, value: &str) -> Result<Duration, Error> {
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => 0,
     };
     match count.parse::<u64>().ok().and_then(|count| count.checked_mul(per_unit)) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use convoke_core::broker::{Broker, Settle, Settled, Settlement, SubscribeSpec, SubscriptionEvent};
+use convoke_core::broker::{Broker, Native, NativeValue, Settle, Settled, Settlement, SubscribeSpec, SubscriptionEvent};
 use convoke_core::{Epoch, Topic};
 
 use crate::harness::*;
@@ -67,6 +67,25 @@ async fn a_joining_member_waits_until_the_owner_is_done() {
     assert_eq!(moved[0].deliveries, 1);
     first.control.revoked(part, epoch);
     assert_eq!(second.owned.len(), 1, "saying it twice changes nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_has_the_time_that_its_handler_says() {
+    let broker = broker(2).await;
+    let mut asked = spec();
+    asked.native =
+        vec![Native::new("memory", "revoke", NativeValue::Text("2s")), Native::new("kafka", "session", NativeValue::Number(1))];
+    let mut first = Reader::with(&broker, asked).await.stubborn();
+    first.events();
+    let mut second = Reader::join(&broker).await;
+    let events = first.events();
+    assert!(matches!(events[..], [SubscriptionEvent::Revoking { within, .. }] if within == secs(2)), "{events:?}");
+    pass(secs(1)).await;
+    second.events();
+    assert!(second.owned.is_empty());
+    pass(secs(2)).await;
+    second.events();
+    assert_eq!(second.owned.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -37,6 +37,10 @@ pub(crate) struct Spec {
     /// Whether this subscription has all partitions by itself, and shares none.
     pub(crate) alone: bool,
     pub(crate) patterns: bool,
+    /// How long there is to finish with a partition that another member is to have.
+    pub(crate) revoke: Duration,
+    /// Whether acknowledgements are waited for.
+    pub(crate) confirm_acks: bool,
 }
 
 impl Spec {

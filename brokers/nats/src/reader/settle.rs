@@ -90,7 +90,7 @@ impl Session<'_> {
     async fn ack(&mut self, part: PartId, sequence: u64, reply: Subject) -> Result<Answer, Error> {
         let index = part.0 as usize;
         let kept = self.reader.parts[index].held.as_mut().and_then(|held| held.kept.remove(&sequence));
-        let answer = if self.link.options.confirm_acks {
+        let answer = if self.reader.spec.confirm_acks {
             let link = self.link.clone();
             Answer::Later(Box::pin(async move {
                 match link.client.request(reply, "+ACK".into()).await {

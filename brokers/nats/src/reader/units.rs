@@ -233,7 +233,7 @@ impl Session<'_> {
         if !matches!(self.units[unit as usize], Unit::Ours { .. }) {
             return;
         }
-        let within = self.link.options.revoke;
+        let within = self.reader.spec.revoke;
         for index in self.parts_of(unit) {
             let Some(held) = self.reader.parts[index].held.as_mut().filter(|held| held.revoking.is_none()) else { continue };
             held.revoking = Some(Instant::now() + within);

@@ -1,6 +1,7 @@
 //! A member of a group: from one connection to the next, until it is closed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use convoke_broker_common::{Backoff, Events};
 use convoke_core::broker::SubscriptionEvent;
@@ -22,6 +23,10 @@ pub(crate) struct Reads {
     /// The member's name.
     pub(crate) instance: String,
     pub(crate) broadcast: bool,
+    /// How many messages of a partition are sent ahead, if that is said.
+    pub(crate) prefetch: Option<u16>,
+    /// How long there is to finish with a partition that another member is to have.
+    pub(crate) revoke: Duration,
 }
 
 /// See the module's documentation.
@@ -104,7 +109,7 @@ impl Member {
 
     /// Everything that has to be there is made again where it is not.
     pub(crate) async fn ensure(&self) -> Result<(), Error> {
-        let Reads { group, topics, instance, broadcast } = &self.reads;
+        let Reads { group, topics, instance, broadcast, .. } = &self.reads;
         for (topic, _) in topics {
             if *broadcast {
                 self.shared.ensure_instance(topic, group, instance).await?;

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 pub(crate) use parts::Parts;
 
+use crate::options::Options;
 use crate::publish::Publisher;
 use crate::shared::Shared;
 use crate::{failure, names, topology};
@@ -55,6 +56,7 @@ pub(crate) async fn subscribe(
     if !(spec.broadcast && spec.start == Start::New) {
         topology::check_start(spec.start)?;
     }
+    let Options { prefetch, revoke, .. } = shared.options.with(&spec.native)?;
     names::check(spec.topics.iter(), spec.topics.iter().map(|topic| (&*spec.group, topic)))?;
     let mut topics = Vec::with_capacity(spec.topics.len());
     for topic in &spec.topics {
@@ -64,7 +66,7 @@ pub(crate) async fn subscribe(
         }
     }
     let instance = uuid::Uuid::now_v7().simple().to_string();
-    let reads = Reads { group: spec.group.clone(), topics, instance, broadcast: spec.broadcast };
+    let reads = Reads { group: spec.group.clone(), topics, instance, broadcast: spec.broadcast, prefetch, revoke };
     for (topic, _) in &reads.topics {
         match &reads.broadcast {
             true => shared.ensure_instance(topic, &reads.group, &reads.instance).await?,

@@ -210,7 +210,7 @@ impl<'m> Session<'m> {
 
     /// Asks back what others are to have, and takes what this member is to have and has not.
     async fn balance(&mut self) -> Result<(), Error> {
-        let within = self.member.shared.options.revoke;
+        let within = self.member.reads.revoke;
         let mine = self.mine();
         let wanted: Vec<_> = {
             let mut held = self.member.parts.lock();
@@ -234,7 +234,7 @@ impl<'m> Session<'m> {
             let handle = Handle { epoch, queue: queue.clone(), revoking: false, commands };
             self.member.parts.lock().insert(part, handle);
             self.member.events.assigned(part, topic.clone(), unit, epoch, Some(until), Resume::default());
-            let (prefetch, patience) = (shared.options.prefetch, shared.options.confirm);
+            let (prefetch, patience) = (self.member.reads.prefetch, shared.options.confirm);
             let events = self.member.events.clone();
             let task = Part { part, epoch, topic, partition: unit, queue, prefetch, channel, events, patience };
             let shared = Arc::clone(shared);

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use convoke_broker_common::Events;
 use convoke_core::broker::{Commit, Settled, Settlement, SubscriptionControl};
@@ -30,6 +31,8 @@ pub(crate) struct Desk {
     /// By name, so that all members of a group begin with the same one.
     pub(crate) topics: Vec<ReadTopic>,
     pub(crate) broadcast: bool,
+    /// How long there is to finish with a partition that another member is to have.
+    pub(crate) revoke: Duration,
     pub(crate) events: Events,
     parts: Mutex<Vec<Part>>,
     /// Something has changed that the member has to look at.
@@ -51,13 +54,21 @@ pub(crate) struct Order {
 }
 
 impl Desk {
-    pub(crate) fn new(group: String, topics: Vec<ReadTopic>, parts: Vec<Part>, broadcast: bool, events: Events) -> Self {
+    pub(crate) fn new(
+        group: String,
+        topics: Vec<ReadTopic>,
+        parts: Vec<Part>,
+        broadcast: bool,
+        revoke: Duration,
+        events: Events,
+    ) -> Self {
         let me = uuid::Uuid::now_v7().simple().to_string();
         Self {
             group,
             me,
             topics,
             broadcast,
+            revoke,
             events,
             parts: Mutex::new(parts),
             changed: Notify::new(),

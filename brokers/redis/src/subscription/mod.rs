@@ -37,6 +37,7 @@ pub(crate) async fn open(link: &Arc<Link>, topics: &Topics, spec: SubscribeSpec)
     let mut names = spec.topics.clone();
     names.sort_unstable();
     names.dedup();
+    let revoke = link.options.with(&spec.native)?.revoke;
     let mut read = Vec::with_capacity(names.len());
     for name in names {
         keys::check(&name)?;
@@ -62,7 +63,7 @@ pub(crate) async fn open(link: &Arc<Link>, topics: &Topics, spec: SubscribeSpec)
     }
     mark(link, &spec, &mut parts).await?;
     let (events, stream) = events();
-    let desk = Arc::new(Desk::new(spec.group, read, parts, spec.broadcast, events));
+    let desk = Arc::new(Desk::new(spec.group, read, parts, spec.broadcast, revoke, events));
     tokio::spawn(member::run(Arc::clone(&desk), Arc::clone(link)));
     Ok((Arc::clone(&desk), Subscription::new(Box::pin(stream), Box::new(Control(desk)))))
 }

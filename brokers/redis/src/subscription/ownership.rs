@@ -122,7 +122,7 @@ impl Member {
     }
 
     fn revoke(&self, class: &[usize], units: &[u32]) {
-        let within = self.link.options.revoke;
+        let within = self.desk.revoke;
         for (index, part) in self.desk.parts().iter_mut().enumerate() {
             if !class.contains(&part.topic) || !units.contains(&part.number) {
                 continue;

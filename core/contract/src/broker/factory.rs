@@ -139,6 +139,11 @@ impl BrokerUrl {
         })
     }
 
+    /// A URL that has options and nothing else.
+    pub(super) fn of_options(scheme: &str, options: BTreeMap<String, String>) -> Self {
+        Self { scheme: scheme.to_owned(), user_info: None, authority: String::new(), path: String::new(), options }
+    }
+
     /// The scheme, in lower case.
     #[must_use]
     pub fn scheme(&self) -> &str {

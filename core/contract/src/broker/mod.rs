@@ -25,7 +25,9 @@
 mod capabilities;
 mod factory;
 mod faults;
+mod native;
 mod progress;
+pub(crate) mod sentence;
 mod subscription;
 mod topology;
 
@@ -38,6 +40,7 @@ pub use capabilities::{
 };
 pub use factory::{BrokerConfig, BrokerFactory, BrokerUrl, OpenBroker};
 pub use faults::{Fault, Faults};
+pub use native::{Native, NativeOption, NativeValue};
 pub use progress::{Mark, Progress, Saved};
 pub use subscription::{
     Commit, Deliveries, Resume, Settle, Settled, Settlement, Start, SubscribeSpec, Subscription, SubscriptionControl,
@@ -88,6 +91,17 @@ pub trait Broker: Send + Sync + 'static {
     /// # Cancel safety
     /// If the future is dropped, nothing is read; a member that had joined leaves.
     async fn subscribe(&self, spec: SubscribeSpec) -> Result<Subscription, Error>;
+
+    /// Whether it can do what handlers say for brokers of its kind, as far as that is known before it is asked for. What is said to other
+    /// kinds of broker is none of its business.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) or [`ErrorKind::InvalidUrl`](crate::ErrorKind::InvalidUrl) with
+    /// everything that it cannot do.
+    fn check_native(&self, said: &[Native]) -> Result<(), Error> {
+        let _ = said;
+        Ok(())
+    }
 
     /// Deletes a topic and everything in it: a stream that was made for one run, and was consumed. What groups know of it is
     /// forgotten. Refused while it is read, where the broker can tell.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_core::Stream;
 
-use super::Progress;
+use super::{Native, Progress};
 use crate::delivery::Incoming;
 use crate::error::Error;
 use crate::message::Topic;
@@ -37,13 +37,23 @@ pub struct SubscribeSpec {
     pub broadcast: bool,
     /// Whether partitions need one owner each, because keys are handled in order.
     pub ordered: bool,
+    /// What its handlers say for one kind of broker or another: see [`BrokerUrl::of_handlers`](super::BrokerUrl::of_handlers).
+    pub native: Vec<Native>,
 }
 
 impl SubscribeSpec {
     /// Reads `topics` for `group`, in order, from the earliest message.
     #[must_use]
     pub fn new(group: impl Into<String>, topics: Vec<Topic>) -> Self {
-        Self { group: group.into(), topics, start: Start::Earliest, until_end: false, broadcast: false, ordered: true }
+        Self {
+            group: group.into(),
+            topics,
+            start: Start::Earliest,
+            until_end: false,
+            broadcast: false,
+            ordered: true,
+            native: Vec::new(),
+        }
     }
 }
 

@@ -74,6 +74,7 @@ impl Binder {
         }
         let capabilities: Vec<_> = self.brokers.iter().map(|one| Some(one.broker.capabilities())).collect();
         plan::check_capabilities(&plan, &capabilities, problems);
+        plan::check_native(&plan, &self.brokers.iter().map(|one| Some(&*one.broker)).collect::<Vec<_>>(), problems);
         plan
     }
 

@@ -42,6 +42,8 @@ impl App {
         let opened = brokers.open(&self.name, &self.registry.brokers).await;
         let capabilities: Vec<_> = opened.iter().map(|one| one.as_ref().ok().map(|one| one.broker.capabilities())).collect();
         plan::check_capabilities(&plan, &capabilities, &mut problems);
+        let there: Vec<_> = opened.iter().map(|one| one.as_ref().ok().map(|one| &*one.broker)).collect();
+        plan::check_native(&plan, &there, &mut problems);
         let failed = opened.iter().filter(|one| one.is_err()).count();
         if !problems.is_empty() || failed > 1 {
             problems.extend(opened.iter().filter_map(|one| one.as_ref().err().map(ToString::to_string)));

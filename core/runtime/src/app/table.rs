@@ -90,6 +90,7 @@ fn options(route: &PlannedRoute) -> String {
     }
     words.extend(timeout.map(|limit| marked(format!("timeout = {limit:?}"), timeout != written.timeout)));
     words.extend(batch.map(|BatchOptions { size, wait, .. }| format!("batch = {size} or {wait:?}")));
+    words.extend(route.options.native.iter().map(ToString::to_string));
     words.extend(route.dead_configured.then(|| format!("dead_letter = {} (configured)", route.sources[0].dead)));
     words.extend(route.start_configured.map(|start| format!("start = {start} (configured)")));
     words.join(", ")

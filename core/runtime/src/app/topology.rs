@@ -112,6 +112,7 @@ impl PlannedSubscription {
         spec.ordered = self.ordered();
         spec.broadcast = self.broadcast;
         spec.until_end = self.until_end;
+        spec.native = self.native();
         spec
     }
 }

@@ -9,8 +9,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use convoke_core::broker::{
-    Broker, Capabilities, CloseReport, EnsureMode, EnsureReport, Fault, Faults, Health, Lag, PublishOutcome, SubscribeSpec,
-    Subscription, SubscriptionEvent, Topology,
+    Broker, Capabilities, CloseReport, EnsureMode, EnsureReport, Fault, Faults, Health, Lag, Native, PublishOutcome,
+    SubscribeSpec, Subscription, SubscriptionEvent, Topology,
 };
 use convoke_core::{BoxFuture, Error, Outgoing, Topic};
 use futures_core::Stream;
@@ -108,6 +108,10 @@ impl Prefixed {
 impl Broker for Prefixed {
     fn capabilities(&self) -> &Capabilities {
         self.inner.capabilities()
+    }
+
+    fn check_native(&self, said: &[Native]) -> Result<(), Error> {
+        self.inner.check_native(said)
     }
 
     fn ensure<'a, 'b, 'f>(&'a self, topology: &'b Topology, mode: EnsureMode) -> BoxFuture<'f, Result<EnsureReport, Error>>

@@ -3,6 +3,7 @@
 use convoke_core::Topic;
 
 use super::events::overlap;
+use super::native::check_alike;
 use super::{Plan, PlannedRoute, PlannedSubscription, Problems};
 
 /// Handlers that share a subscription must not want the same messages.
@@ -51,6 +52,7 @@ fn check_route(subscription: &PlannedSubscription, route: &PlannedRoute, others:
             )),
         }
     }
+    check_alike(route, others, problems);
     if subscription.start != route.start
         && let Some(other) = others.first()
     {

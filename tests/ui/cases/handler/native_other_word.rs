@@ -1,0 +1,13 @@
+use convoke::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[event(topic = "orders.paid")]
+#[derive(Serialize, Deserialize)]
+struct OrderPaid {
+    order_id: u64,
+}
+
+#[handler(memory(prefetch = 10))]
+async fn reserve(_paid: OrderPaid) {}
+
+fn main() {}
