@@ -45,7 +45,11 @@ pub(crate) fn kind(code: Option<Code>) -> ErrorKind {
 
 /// What was to be done, and why it could not be.
 pub(crate) fn error(what: &str, cause: &KafkaError) -> Error {
-    let code = cause.rdkafka_error_code();
+    let code = match cause {
+        // The client does not count it among those that have one.
+        KafkaError::AdminOp(code) => Some(*code),
+        cause => cause.rdkafka_error_code(),
+    };
     let kind = kind(code);
     let next = match kind {
         ErrorKind::Connection | ErrorKind::Timeout => "; see that the brokers are there",
@@ -109,6 +113,21 @@ pub(crate) fn outcome(topic: &Topic, cause: &KafkaError) -> PublishOutcome {
                 Some(code) => error.with_source(Cause(code)),
                 None => error.with_source(cause.clone()),
             })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_administrative_call_whose_connection_breaks_is_worth_another_try() {
+        for cause in [KafkaError::AdminOp(Code::BrokerTransportFailure), KafkaError::MetadataFetch(Code::BrokerTransportFailure)]
+        {
+            let error = error("the Kafka brokers do not create topics", &cause);
+            assert!(error.is_retryable(), "{cause}");
+            assert_eq!(error.to_string(), "the Kafka brokers do not create topics; see that the brokers are there");
         }
     }
 }
