@@ -97,6 +97,12 @@ pub trait Harness: Send + Sync + 'static {
     /// ([`Spelling`](convoke_core::cloudevents::Spelling)). What such a client cannot write is lacking.
     async fn produce_foreign(&self, topic: &str, message: Foreign) -> Result<(), Stop>;
 
+    /// Publishes a message likewise, as a client does that does not care how values of headers are to be written where they are text: as
+    /// the bytes that they are.
+    async fn produce_careless(&self, topic: &str, message: Foreign) -> Result<(), Stop> {
+        self.produce_foreign(topic, message).await
+    }
+
     /// Reads all that a topic holds, oldest first, as a client does that knows nothing of convoke, and without disturbing any
     /// group. A topic that does not exist holds nothing. Names of headers are turned back into those of
     /// [`convoke_core::names`].

@@ -217,6 +217,11 @@ impl Lab {
         self.0.harness.produce_foreign(topic, message).await
     }
 
+    /// What a careless foreign client publishes.
+    pub(crate) async fn produce_careless(&self, topic: &str, message: Foreign) -> CaseResult {
+        self.0.harness.produce_careless(topic, message).await
+    }
+
     /// What a foreign client finds in a topic.
     pub(crate) async fn read(&self, topic: &str) -> Result<Vec<Foreign>, Stop> {
         self.0.harness.read_all_foreign(topic).await

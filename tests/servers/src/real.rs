@@ -10,7 +10,7 @@ use convoke_core::{Error, ErrorKind};
 use serde_json::json;
 use tokio::sync::OnceCell;
 
-use crate::wire::{dressed, undressed};
+use crate::wire::{dressed, spelled, undressed};
 use crate::{Kind, Proxy, Server};
 
 /// How an adapter is tried on a real server, for one case.
@@ -232,6 +232,10 @@ impl Harness for Real {
 
     async fn produce_foreign(&self, topic: &str, message: Foreign) -> Result<(), Stop> {
         self.server().await?.client().await?.produce(topic, &dressed(self.kind, message)).await
+    }
+
+    async fn produce_careless(&self, topic: &str, message: Foreign) -> Result<(), Stop> {
+        self.server().await?.client().await?.produce(topic, &spelled(self.kind, message)).await
     }
 
     async fn read_all_foreign(&self, topic: &str) -> Result<Vec<Foreign>, Stop> {

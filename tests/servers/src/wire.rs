@@ -25,6 +25,11 @@ pub(crate) fn dressed(kind: Kind, mut message: Foreign) -> Foreign {
         let key = message.key.take().map(|key| (names::PARTITION_KEY.to_owned(), key));
         message.headers = escape(&message.headers.into_iter().chain(key).collect::<Headers>()).iter().map(owned).collect();
     }
+    spelled(kind, message)
+}
+
+/// The message with the names of its headers as this broker's clients spell them, and their values as they are.
+pub(crate) fn spelled(kind: Kind, mut message: Foreign) -> Foreign {
     for (name, _) in &mut message.headers {
         *name = match (kind, &**name) {
             (Kind::Nats, names::CONTENT_TYPE) => NATS_CONTENT_TYPE.to_owned(),

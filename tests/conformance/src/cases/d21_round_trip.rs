@@ -110,6 +110,28 @@ pub(super) async fn d21_a_foreign_client_writes_and_reads_the_same_topics(lab: L
     Ok(())
 }
 
+pub(super) async fn d21_headers_that_are_not_text_come_as_the_bytes_that_they_are(lab: Lab) -> CaseResult {
+    let topic = lab.topic("in");
+    let app = lab.process("a").with(on("work", topic)).start().await?;
+    // As somebody writes it who was never told of UTF-8.
+    let city = b"Z\xfcrich".to_vec();
+    let message = |payload: &str| Foreign::of(payload).key("k").header("city", city.clone());
+    for payload in [r#"{"key":"k","number":1}"#, "{", r#"{"key":"k","number":2}"#] {
+        lab.produce_careless(topic, message(payload)).await?;
+    }
+    app.publish(topic, &[Note::new("k", 3)]).await?;
+    app.settled().await?;
+    lab.calls().each_done_once(1..4)?;
+    for number in [1, 2] {
+        let found = lab.calls().of_number(number).0[0].message.headers().get("city").map(|value| value.to_vec());
+        check_eq!(found.as_ref(), Some(&city), "the header of number {number}");
+    }
+    let letters = lab.read(&lab.dead(topic, "work")).await?;
+    let found: Vec<_> = letters.iter().flat_map(|letter| &letter.headers).filter(|(name, _)| name == "city").collect();
+    check_eq!(found, [&("city".to_owned(), city)], "the header of the dead letter");
+    Ok(())
+}
+
 pub(super) async fn d21_the_largest_message_comes_back_and_a_larger_one_is_a_typed_error(lab: Lab) -> CaseResult {
     let Some(max) = lab.capabilities().await?.max_message else {
         return Err(Stop::lacking("the broker declares no largest message"));

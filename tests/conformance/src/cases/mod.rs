@@ -135,6 +135,7 @@ cases! {
         d21_id_key_headers_and_payload_come_back_equal
         d21_an_event_has_the_attributes_of_a_cloud_event
         d21_a_foreign_client_writes_and_reads_the_same_topics
+        d21_headers_that_are_not_text_come_as_the_bytes_that_they_are
         d21_the_largest_message_comes_back_and_a_larger_one_is_a_typed_error;
     "D22" d22_redrive:
         d22_dead_letters_go_back_to_the_group_that_gave_up_on_them_and_to_no_other
