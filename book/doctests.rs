@@ -31,6 +31,7 @@ chapters! {
     real_servers: "src/real-servers.md",
     redis: "src/redis.md",
     rabbitmq: "src/rabbitmq.md",
+    capabilities: "src/capabilities.md",
     measured: "src/measured.md",
     promised: "src/promised.md",
     not_yet: "src/not-yet.md",

@@ -78,6 +78,13 @@ pub trait Harness: Send + Sync + 'static {
         Err(Stop::lacking("the harness cannot cut connections"))
     }
 
+    /// Has this happen to what goes this way on every connection, for this long; then all is well again, but that a connection which lost
+    /// something is reset. Returns as soon as it happens.
+    async fn disturb(&self, side: Side, trouble: Trouble, down: Duration) -> Result<(), Stop> {
+        let _ = (side, trouble, down);
+        Err(Stop::lacking("the harness cannot disturb the wire"))
+    }
+
     /// Freezes the server for this long: connections stay, and nothing is answered (`SIGSTOP`). Returns as soon as it is frozen.
     async fn freeze(&self, down: Duration) -> Result<(), Stop> {
         let _ = down;
@@ -111,6 +118,26 @@ pub trait Harness: Send + Sync + 'static {
 
 /// The event type of messages that nobody handles: [`Harness::discard`] may publish them.
 pub const FILLER: &str = "conformance.filler.v1";
+
+/// Which way bytes go between clients and server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// From the clients to the server: what they ask.
+    Requests,
+    /// From the server to the clients: what it answers.
+    Answers,
+}
+
+/// What may happen to bytes on their way, see [`Harness::disturb`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// Nothing gets through meanwhile, and nothing is lost.
+    Stall,
+    /// Everything gets through later by so much.
+    Delay(Duration),
+    /// Everything vanishes.
+    Swallow,
+}
 
 /// Which time the cases run in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use crate::process::Setup;
 use crate::stop::{CaseResult, Stop};
 use crate::story::Story;
 use crate::tap::Wire;
+use crate::weather::{Passing, Weather};
 use crate::{Foreign, Harness, Time};
 
 /// How often the runtime commits positions.
@@ -24,6 +25,8 @@ pub(crate) struct Lab(Arc<Inner>);
 struct Inner {
     harness: Arc<dyn Harness>,
     prefix: String,
+    weather: Weather,
+    passing: Mutex<Option<Passing>>,
     topics: Mutex<Vec<&'static str>>,
     journal: Journal,
     story: Story,
@@ -33,15 +36,15 @@ struct Inner {
 
 impl Lab {
     /// A lab for the case of this name.
-    pub(crate) fn new(harness: Arc<dyn Harness>, case: &str) -> Self {
+    pub(crate) fn new(harness: Arc<dyn Harness>, case: &str, weather: Weather) -> Self {
         let mut words = case.split('_');
         // `d07` and the first letters of the rest: short, and no two alike.
         let number = words.next().unwrap_or_default();
         let letters: String = words.filter_map(|word| word.chars().next()).collect();
         let prefix = format!("{number}{letters}.{}", harness.run_id());
-        let (topics, running) = (Mutex::default(), Mutex::default());
+        let (passing, topics, running) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (journal, story, wire) = (Journal::default(), Story::new(), Wire::new());
-        Self(Arc::new(Inner { harness, prefix, topics, journal, story, wire, running }))
+        Self(Arc::new(Inner { harness, prefix, weather, passing, topics, journal, story, wire, running }))
     }
 
     fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -116,8 +119,18 @@ impl Lab {
         }
     }
 
+    /// Lets the wire be as it is to be in this case, as soon as the first process has one.
+    pub(crate) async fn begin_weather(&self) -> CaseResult {
+        if Self::lock(&self.0.passing).is_none() {
+            let passing = self.0.weather.begin(self).await?;
+            *Self::lock(&self.0.passing) = Some(passing);
+        }
+        Ok(())
+    }
+
     /// Drains what still runs.
     pub(crate) async fn clean_up(&self) {
+        drop(Self::lock(&self.0.passing).take());
         let running = std::mem::take(&mut *Self::lock(&self.0.running));
         for (_, handle) in running {
             handle.abort();
@@ -133,9 +146,22 @@ impl Lab {
         Ok(capabilities)
     }
 
+    /// Whether connections are lost that the case does not cut.
+    pub(crate) fn is_broken(&self) -> bool {
+        matches!(self.0.weather, Weather::Broken | Weather::Made)
+    }
+
+    /// Whether everything takes longer on the wire.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.0.weather == Weather::Slow
+    }
+
     /// How many messages may be done and come again all the same after a death or a cut, where `at_once` handlers ran that take
-    /// `takes` each: those that ran; and where positions are committed, also what was finished since the last commit.
+    /// `takes` each: those that ran; and where positions are committed, also what was finished since the last commit. On a broken wire any.
     pub(crate) async fn may_repeat(&self, at_once: usize, takes: Duration) -> Result<usize, Stop> {
+        if self.is_broken() {
+            return Ok(usize::MAX >> 8);
+        }
         if self.capabilities().await?.settle == SettleBy::Message {
             // Over a wire, the acknowledgement of what each of them did last may be on its way.
             let on_their_way = if self.0.harness.time() == Time::Virtual { 0 } else { at_once };

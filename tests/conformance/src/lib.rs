@@ -84,8 +84,9 @@ mod run;
 mod stop;
 mod story;
 mod tap;
+mod weather;
 
-pub use harness::{FILLER, Foreign, Harness, Time};
+pub use harness::{FILLER, Foreign, Harness, Side, Time, Trouble};
 pub use report::{Outcome, Report, Row};
-pub use run::{AT_ONCE_VARIABLE, CASE_VARIABLE, cases, needs_the_server_alone, run, run_only};
+pub use run::{AT_ONCE_VARIABLE, CASE_VARIABLE, cases, disturbs_the_wire, needs_the_server_alone, run, run_only};
 pub use stop::Stop;

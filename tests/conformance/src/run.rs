@@ -12,6 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::lab::Lab;
 use crate::report::{Outcome, Report, Row};
 use crate::stop::{CaseResult, Stop};
+use crate::weather::Weather;
 use crate::{Harness, Time};
 
 /// The environment variable that chooses cases: those whose name contains it.
@@ -24,6 +25,8 @@ pub(crate) struct Case {
     pub(crate) name: &'static str,
     /// Whether it makes the server suffer.
     pub(crate) alone: bool,
+    /// What the wire is like meanwhile.
+    pub(crate) weather: Weather,
     pub(crate) run: fn(Lab) -> BoxFuture<'static, CaseResult>,
 }
 
@@ -79,6 +82,13 @@ pub fn needs_the_server_alone(case: &str) -> bool {
     crate::cases::all().into_iter().any(|other| other.name == case && other.alone)
 }
 
+/// Whether this case runs on a wire that is slow or broken, which takes [`Harness::disturb`]. Each of these runs on a calm one, too, but for
+/// those that are about nothing else.
+#[must_use]
+pub fn disturbs_the_wire(case: &str) -> bool {
+    crate::cases::all().into_iter().any(|other| other.name == case && other.weather != Weather::Calm)
+}
+
 /// The names of all cases, in the order of the promises.
 #[must_use]
 pub fn cases() -> Vec<&'static str> {
@@ -96,7 +106,7 @@ fn run_one(case: Case, harness: &Arc<dyn Harness>) -> Row {
         let ended = catch_unwind(AssertUnwindSafe(|| {
             let runtime = runtime(harness.time());
             let ended = runtime.block_on(async {
-                let lab = Lab::new(harness, case.name);
+                let lab = Lab::new(harness, case.name, case.weather);
                 *lab_of_case.lock().unwrap_or_else(PoisonError::into_inner) = Some(lab.clone());
                 let result = within(lab.clone(), (case.run)(lab.clone())).await;
                 lab.clean_up().await;

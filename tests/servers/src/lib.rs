@@ -21,7 +21,8 @@ mod server;
 mod wire;
 
 pub use client::Client;
+pub use convoke_conformance::Side;
 pub use kind::Kind;
-pub use proxy::{Proxy, Side};
+pub use proxy::Proxy;
 pub use real::{Real, conform};
 pub use server::Server;

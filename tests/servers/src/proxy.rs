@@ -7,21 +7,12 @@ use std::io;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use convoke_conformance::Stop;
+use convoke_conformance::{Side, Stop};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-
-/// Which way bytes go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// From the clients to the server: what they ask.
-    Requests,
-    /// From the server to the clients: what it answers.
-    Answers,
-}
 
 /// A proxy before a server. It ends, and its connections with it, when it is dropped.
 pub struct Proxy {
@@ -148,6 +139,11 @@ impl Proxy {
     /// What goes this way vanishes, until [`recover`](Self::recover), which cuts the connections that lost something.
     pub fn swallow(&self, side: Side) {
         self.weather.send_modify(|weather| weather.flow(side).swallows = true);
+    }
+
+    /// All is well again this way.
+    pub(crate) fn ease(&self, side: Side) {
+        self.weather.send_modify(|weather| *weather.flow(side) = Flow::default());
     }
 
     /// All is well again.

@@ -4,12 +4,13 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use convoke_conformance::{Foreign, Harness, Stop, Time};
+use convoke_conformance::{Foreign, Harness, Side, Stop, Time, Trouble};
 use convoke_core::broker::{Broker, BrokerConfig, BrokerUrl, OpenBroker};
 use convoke_core::{Error, ErrorKind};
 use serde_json::json;
 use tokio::sync::OnceCell;
 
+use crate::proxy::RUNTIME;
 use crate::wire::{dressed, spelled, undressed};
 use crate::{Kind, Proxy, Server};
 
@@ -219,6 +220,25 @@ impl Harness for Real {
         for proxy in proxies {
             proxy.cut(down).await;
         }
+        Ok(())
+    }
+
+    async fn disturb(&self, side: Side, trouble: Trouble, down: Duration) -> Result<(), Stop> {
+        // Says so if none can stand before this server.
+        self.server().await?.proxy().await?;
+        let proxies: Vec<_> =
+            self.with_connections(|connections| connections.all.iter().map(|(_, proxy)| Arc::clone(proxy)).collect());
+        for proxy in &proxies {
+            match trouble {
+                Trouble::Stall => proxy.stall(side),
+                Trouble::Delay(by) => proxy.delay(side, by),
+                Trouble::Swallow => proxy.swallow(side),
+            }
+        }
+        RUNTIME.spawn(async move {
+            tokio::time::sleep(down).await;
+            proxies.iter().for_each(|proxy| proxy.ease(side));
+        });
         Ok(())
     }
 

@@ -38,7 +38,12 @@ pub(super) async fn d02_a_crash_loses_nothing_and_repeats_only_what_was_not_sett
         let calls = lab.calls().of_number(number);
         for (call, later) in calls.0.iter().zip(calls.0.iter().skip(1)) {
             repeats += usize::from(call.how == How::Done);
-            check!(call.process != later.process, "{number} was called twice in one process, {}", call.process);
+            // Its partition may have been lost, and come back.
+            check!(
+                lab.is_broken() || call.process != later.process,
+                "{number} was called twice in one process, {}",
+                call.process
+            );
         }
     }
     let bound = 3 * lab.may_repeat(4, takes).await?;

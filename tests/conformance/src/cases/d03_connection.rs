@@ -9,6 +9,7 @@ use crate::calls::How;
 use crate::lab::Lab;
 use crate::note::{Note, notes};
 use crate::stop::{CaseResult, Stop, check, check_eq};
+use crate::weather::BROKEN;
 
 fn work(lab: &Lab, topic: &'static str) -> Act {
     let takes = lab.ms(100);
@@ -95,5 +96,28 @@ pub(super) async fn d03_a_frozen_server_loses_nothing(lab: Lab) -> CaseResult {
     app.settled().await?;
     lab.calls().each_done(0..44)?;
     check_eq!(app.handle().status().await.ready, true, "ready again");
+    Ok(())
+}
+
+/// Each way a wire can fail, one after the other, and a publish in the midst of it.
+pub(super) async fn d03_whatever_happens_on_the_wire_loses_nothing(lab: Lab) -> CaseResult {
+    let topic = lab.topic("in");
+    let takes = lab.ms(100);
+    let app = lab.process("a").with(on("work", topic).concurrency(4).does(move |_| tokio::time::sleep(takes))).start().await?;
+    let mut sent = 20;
+    app.publish(topic, &notes(sent, 8)).await?;
+    for event in BROKEN {
+        event.happen(&lab, lab.ms(1000)).await?;
+        app.publish_in_turn(topic, &notes(sent + 2, 8)[usize::try_from(sent).unwrap_or(usize::MAX)..]).await?;
+        sent += 2;
+        lab.until("what was published is done", || lab.calls().each_done(0..sent).is_ok()).await?;
+        lab.wait(lab.ms(1000)).await;
+    }
+    app.settled().await?;
+    lab.calls().each_done(0..sent)?;
+    lab.calls().first_starts_in_order()?;
+    let green = app.handle().status().await;
+    check!(green.ready && green.handlers[0].connection_failures == 0, "not green again: {green:#?}");
+    app.drain().await?;
     Ok(())
 }

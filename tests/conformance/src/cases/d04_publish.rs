@@ -1,5 +1,7 @@
 //! D4: what `Ok` means when something is published.
 
+use std::collections::BTreeSet;
+
 use convoke_core::broker::PublishOutcome;
 use convoke_core::{ErrorKind, Message, Outgoing};
 
@@ -21,7 +23,10 @@ pub(super) async fn d04_ok_means_that_the_broker_has_it(lab: Lab) -> CaseResult 
         check_eq!(found.payload.as_deref().and_then(Note::number_in), Some(note.number), "the number under its id");
     }
     app.kill().await;
-    check_eq!(lab.read(topic).await?.len(), 20, "messages that are there after the publisher died");
+    let there = lab.read(topic).await?;
+    let ids: BTreeSet<_> = there.iter().map(|message| message.text("ce-id")).collect();
+    check_eq!(ids.len(), 20, "messages that are there after the publisher died");
+    check!(lab.is_broken() || there.len() == 20, "{} copies of 20 messages are there, and nothing was repeated", there.len());
     Ok(())
 }
 

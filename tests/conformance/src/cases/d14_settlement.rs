@@ -49,20 +49,23 @@ pub(super) async fn d14_nothing_is_settled_before_it_is_done(lab: Lab) -> CaseRe
     app.publish(topic, &notes(300, 300)).await?;
     app.settled().await?;
     app.drain().await?;
-    let done: BTreeMap<_, _> = lab.calls().that(How::Done).0.into_iter().map(|call| (call.id, call.ended)).collect();
+    // Of one that was repeated, the first time counts.
+    let done: BTreeMap<_, _> = lab.calls().that(How::Done).0.into_iter().rev().map(|call| (call.id, call.ended)).collect();
     let is_done = |id: &str, at: Instant| done.get(id).copied().flatten().is_some_and(|ended| ended <= at);
-    let mut told = 0;
+    let mut told = BTreeSet::new();
     for sent in lab.wire().sent() {
         let (ids, at) = match sent {
             Sent::Settled { id, settle: Settle::Ack, applied: true, at } => (vec![id], at),
             Sent::Committed { ids, at } => (ids, at),
             _ => continue,
         };
-        told += ids.len();
-        let early: Vec<_> = ids.into_iter().filter(|id| !is_done(id, at)).collect();
+        let early: Vec<_> = ids.iter().filter(|id| !is_done(id, at)).collect();
         check!(early.is_empty(), "the broker was told that these are done, and they were not: {early:?}");
+        told.extend(ids);
     }
-    check!(told == 300, "the broker was told of {told} messages, of 300");
+    // Of some it may know without that we heard of it.
+    check!(lab.is_broken() || told.len() == 300, "the broker was told of {} messages, of 300", told.len());
+    lab.calls().each_done(0..300)?;
     Ok(())
 }
 

@@ -13,10 +13,18 @@ pub(super) async fn d16_a_flood_with_a_slow_handler_stays_in_the_broker(lab: Lab
     let takes = lab.ms(20);
     let app = lab.process("a").with(on("work", topic).does(move |_| tokio::time::sleep(takes))).start().await?;
     // From the first assignment on, and again with credit that has come back.
-    for most in [512, 512] {
+    let rounds: &[i64] = if lab.is_slow() { &[512] } else { &[512, 512] };
+    for &most in rounds {
         app.forget_most_held();
+        // On a slow wire the handler would be as fast as what is published.
+        if lab.is_slow() {
+            app.handle().pause("work")?;
+        }
         for _ in 0..6 {
             app.publish(topic, &notes(500, 250)).await?;
+        }
+        if lab.is_slow() {
+            app.handle().resume("work")?;
         }
         lab.wait(lab.ms(500)).await;
         let status = app.status("work").await?;
@@ -28,7 +36,8 @@ pub(super) async fn d16_a_flood_with_a_slow_handler_stays_in_the_broker(lab: Lab
         check!(held >= 64, "only {held} messages were in flight: it is hardly a flood");
     }
     app.was_never_dispossessed()?;
-    check!(lab.calls().len() == 6000, "{} calls for 6000 messages", lab.calls().len());
+    let (calls, sent) = (lab.calls().len(), rounds.len() * 3000);
+    check!(calls == sent, "{calls} calls for {sent} messages");
     Ok(())
 }
 

@@ -29,7 +29,8 @@ pub(super) async fn d24_what_the_broker_discarded_before_it_was_read_is_reported
     let _other = with_a_gap(&lab, topic).await?;
     let app = lab.process("3").with(on("work", topic)).start().await?;
     app.settled().await?;
-    lab.calls().of_process("3").each_done_once([200])?;
+    let calls = lab.calls().of_process("3");
+    if lab.is_broken() { calls.each_done([200]) } else { calls.each_done_once([200]) }?;
     let status = app.status("work").await?;
     check!(status.gaps > 0, "32 messages were discarded before they were read, and nothing says so: {status:?}");
     Ok(())
