@@ -83,6 +83,7 @@ mod generic {
         const NAME: &'static str = "shelf";
     }
 
+    #[allow(clippy::multiple_bound_locations, reason = "bounds are read in both places")]
     #[handler(group = "generic")]
     pub(crate) async fn stores<S: Store, const N: usize>(_paid: OrderPaid, _store: State<S>) -> Result<(), convoke::BoxError>
     where
