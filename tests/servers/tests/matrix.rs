@@ -199,6 +199,12 @@ fn read(file: &str) -> String {
     std::fs::read_to_string(path(file)).unwrap()
 }
 
+/// A case's name as a sentence, which breaks into lines where a name would not.
+fn said(case: &str) -> String {
+    let (number, what) = case.split_once('_').unwrap();
+    format!("D{}: {}", number[1..].trim_start_matches('0'), what.replace('_', " "))
+}
+
 fn page(columns: &[Column]) -> String {
     let declared = ROWS.iter().map(|(_, name, say)| (word(name), columns.iter().map(|column| say(&column.2)).collect()));
     let lists: BTreeMap<_, _> = columns.iter().map(|column| (column.1, lacking(column.1))).collect();
@@ -206,7 +212,7 @@ fn page(columns: &[Column]) -> String {
     let lacking = lacking.filter(|case| !convoke_conformance::disturbs_the_wire(case));
     let lacking = lacking.map(|case| {
         let tried = |column: &Column| word(if lists[column.1].contains(case) { "no" } else { "passes" });
-        (format!("`{case}`"), columns.iter().map(tried).collect())
+        (said(case), columns.iter().map(tried).collect())
     });
     [HEAD, &table("", columns, declared), LACKING, &table("case", columns, lacking)].concat()
 }
