@@ -33,7 +33,8 @@ impl App {
         self
     }
 
-    /// Runs only these handlers; others are not even checked.
+    /// Runs only these handlers; others are not even checked. Topics of events that none of these takes or returns are made when such an
+    /// event is first published.
     pub fn only<S: Into<String>>(mut self, handlers: impl IntoIterator<Item = S>) -> Self {
         self.only = Some(handlers.into_iter().map(Into::into).collect());
         self
