@@ -8,7 +8,7 @@
 //! 4. What has to outlive us beside a message (attempts, deaths, a due time) is in the bucket before the server is told of it, and leaves
 //!    the bucket after the message is acknowledged.
 //! 5. With the connection everything is lost that was ours; it is assigned anew when there is one again.
-//! 6. A message that ends the connection, since the client cannot read it, does so once: then it is [set aside](aside).
+//! 6. A message that ends the connection, since the client cannot read it, does so once: then it is set aside (`aside`).
 
 mod arrival;
 mod aside;

@@ -1,5 +1,7 @@
 //! Two replicas on a real NATS, which are killed at the worst moments, and agents that others wrote.
 
+#![allow(clippy::print_stdout, reason = "a replica speaks to the test, and the test to whoever waits")]
+
 mod common;
 
 use std::io::{BufRead, BufReader, Write};

@@ -110,7 +110,8 @@ async fn of_changes_that_reach_two_replicas_at_once_the_latest_counts() -> TestR
                 Ok::<_, BoxError>(async move { store.note(&change, changed_at).await })
             };
             for noted in [tokio::join!(note(&one, 1)?, note(&other, 2)?), tokio::join!(note(&one, 4)?, note(&other, 3)?)] {
-                (noted.0?, noted.1?);
+                noted.0?;
+                noted.1?;
             }
         }
         let (told, again) = tokio::join!(one.seal(&user), other.seal(&user));
