@@ -66,8 +66,9 @@ const EXPIRES: Duration = Duration::from_secs(10);
 /// How often the server says of an idle pull that it is waiting.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// The most that is moved at once.
+/// The most that is moved at once: so many messages, or the one with which there are so many bytes.
 const BATCH: usize = 256;
+const BATCH_BYTES: usize = 4 << 20;
 
 /// For how long the consumer is not asked after a message that is unreadable, and how often it is looked for others.
 const CAREFUL: Duration = Duration::from_secs(600);
@@ -171,8 +172,11 @@ struct Moved {
 async fn move_batch(link: &Link, places: &Places, topic: &Topic, careful: &mut Option<Instant>) -> Result<bool, Error> {
     let text = || format!("foreign messages for topic `{topic}` cannot be moved to their partitions; it is tried again");
     let stream = names::stream(topic.as_str());
-    let (mut queues, mut from) = (BTreeMap::<u32, Vec<Moved>>::new(), 1);
+    let (mut queues, mut from, mut bytes) = (BTreeMap::<u32, Vec<Moved>>::new(), 1, 0);
     for _each in 0..BATCH {
+        if bytes >= BATCH_BYTES {
+            break;
+        }
         let Some(one) = numbered::next(link, &stream, topic.as_str(), from).await? else { break };
         let sequence = one.sequence;
         if !one.is_readable() {
@@ -181,6 +185,7 @@ async fn move_batch(link: &Link, places: &Places, topic: &Topic, careful: &mut O
         }
         // As we write it ourselves, so that it can be read in its partition.
         let content = one.message(topic);
+        bytes += content.size();
         let partition = places.spread(content.key(), places.partitions(link, topic).await?);
         let mut headers = wire::headers(&content)?;
         headers.insert(NATS_MESSAGE_ID, format!("{stream}:{sequence}"));

@@ -215,3 +215,31 @@ async fn a_status_that_somebody_publishes_is_no_word_of_the_server() {
     assert_eq!(connects(&broker), 1);
     subscription.control.close().await;
 }
+
+/// More than are moved at once, and of several partitions.
+#[tokio::test]
+async fn what_foreign_clients_publish_is_moved_in_its_order_and_once_by_two_at_a_time() {
+    let server = Server::shared(Kind::Nats).await.unwrap();
+    let url = format!("{}?partitions=4", server.url());
+    let (topic, broker, other) = (unique("batches"), open(&url).await.unwrap(), open(&url).await.unwrap());
+    broker.ensure(&topology(&topic, ["g", "h"]), EnsureMode::Create).await.unwrap();
+    let stream = jetstream::new(client(&broker).clone());
+    for number in 0..600_usize {
+        let mut headers = convoke_nats::async_nats::HeaderMap::new();
+        headers.insert("ce-partitionkey", format!("k{}", number % 7));
+        stream.publish_with_headers(topic.clone(), headers, number.to_string().into()).await.unwrap().await.unwrap();
+    }
+    let topics = || vec![topic.as_str().into()];
+    // Whoever reads, of any group, moves too.
+    let second = other.subscribe(SubscribeSpec::new("h", topics())).await.unwrap();
+    let mut subscription = broker.subscribe(SubscribeSpec::new("g", topics())).await.unwrap();
+    let taken = numbers(&take_all(&mut subscription, 600, true).await);
+    for key in 0..7 {
+        let of_key: Vec<_> = taken.iter().copied().filter(|number| number % 7 == key).collect();
+        assert_eq!(of_key, (key..600).step_by(7).collect::<Vec<_>>());
+    }
+    let lag = broker.lag("g", &topics()).await.unwrap();
+    assert_eq!(lag.backlog, Some(0), "none was moved twice");
+    subscription.control.close().await;
+    second.control.close().await;
+}

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use alarm_digest::store::{Sqlite, Store as _};
 use convoke::prelude::*;
 use convoke_servers::{Kind, Server};
+use jiff::Timestamp;
 
 /// A replica, which does not outlive the test.
 struct Replica(Child);
@@ -58,8 +60,12 @@ async fn replicas_on(kind: Kind) -> TestResult {
     let (victim, _steady) = (Replica(program(&url, &store, "serve").spawn()?), Replica(program(&url, &store, "serve").spawn()?));
     let play = program(&url, &store, "play");
     let outcome = tokio::task::spawn_blocking(|| played(play));
-    // Somewhere in the midst of it; where exactly is not what this test is about.
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    // It dies in the midst of it: some of the users have news by then.
+    let state = Sqlite::open(&store)?;
+    while state.waiting(Timestamp::MAX).await?.len() < 10 && !outcome.is_finished() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(!outcome.is_finished(), "it was over before the replica died");
     drop(victim);
     assert_eq!(outcome.await??, OUTCOME);
     Ok(std::fs::remove_dir_all(store.parent().ok_or("a folder")?)?)
