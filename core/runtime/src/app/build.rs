@@ -84,7 +84,8 @@ impl App {
             let is_used = |event: &&'static EventDef| used.iter().any(|other| (other.type_id)() == (event.type_id)());
             let (used, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.registry.events).into_iter().partition(is_used);
             self.registry.events = used;
-            later.extend(others.iter().map(|event| (event.broker, names.topic(event.topic))));
+            let others = others.iter().filter(|event| is_plain(event.topic));
+            later.extend(others.map(|event| (event.broker, names.topic(event.topic))));
         }
         let brokers = self.brokers(&handlers, &deployment, problems);
         let given = Given {
