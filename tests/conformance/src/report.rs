@@ -90,6 +90,12 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.rows.iter().map(|row| row.case.len()).max().unwrap_or(0);
         writeln!(f, "{}: {} cases", self.broker, self.rows.len())?;
+        // First of all, for those who are shown no more than the beginning.
+        for Row { case, outcome, .. } in &self.rows {
+            if let Outcome::Failed { why, .. } = outcome {
+                writeln!(f, "FAILED {case}: {}", first_line(why))?;
+            }
+        }
         for Row { promise, case, outcome, took } in &self.rows {
             let (said, why) = match outcome {
                 Outcome::Passed => ("passed", String::new()),
@@ -128,9 +134,13 @@ mod tests {
     fn the_table_says_what_each_case_came_to_and_a_failure_has_its_story() {
         let failed = Outcome::Failed { why: "lost: 7".to_owned(), story: "note 7, id x\n".to_owned() };
         let text = report([Outcome::Passed, Outcome::Lacking("no server".to_owned()), failed]).to_string();
-        for part in
-            ["mine: 3 cases", "passed    1.500 s", "lacking   1.500 s  no server", "FAILED    1.500 s  lost: 7", "note 7, id x"]
-        {
+        for part in [
+            "mine: 3 cases\nFAILED d01_case: lost: 7\n",
+            "passed    1.500 s",
+            "lacking   1.500 s  no server",
+            "FAILED    1.500 s  lost: 7",
+            "note 7, id x",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(text.contains("1 passed, 1 failed, 1 lacking"), "{text}");
