@@ -10,7 +10,8 @@
 //! 3. Nothing is delivered beyond the credit. What is fetched before there is credit waits in a buffer with a bound; beyond that its
 //!    partition is paused, or all is polled seldom.
 //! 4. A position and its text are one commit. The text is `open` while we have the partition, and `closed` when we give it back:
-//!    so a death shows. Offsets are never stored in the client, which would commit them by itself.
+//!    so a death shows; nothing is delivered before the brokers have said that it is open. Offsets are never stored in the client,
+//!    which would commit them by itself.
 //! 5. A partition that is revoked is given back only when the runtime has said that it is through, or its time is over; until then the
 //!    polling thread waits within the callback, and commits what comes.
 //! 6. A publish is confirmed when the brokers say so (`acks=all`, idempotent), and not when librdkafka has taken it.

@@ -22,7 +22,8 @@ fn nats(case: &str) -> Real {
         _ => 1,
     };
     let real = real.option("lease=3s").option("ack_wait=4s").option("revoke=3s").option("timeout=10s");
-    real.stretch(stretch).limit(Duration::from_secs(300))
+    // By default an acknowledgement is sent, and not confirmed.
+    real.stretch(stretch).limit(Duration::from_secs(300)).unconfirmed()
 }
 
 #[test]

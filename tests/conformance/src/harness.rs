@@ -29,6 +29,12 @@ pub trait Harness: Send + Sync + 'static {
         Duration::from_secs(180)
     }
 
+    /// Whether `Settled::Applied` says that the broker has it. By default it does; where the broker does not confirm what is settled one by
+    /// one, it says that the connection has it: then what was told just before a process or its wire dies may come again.
+    fn confirms_settlements(&self) -> bool {
+        true
+    }
+
     /// What every name of a case's topics, groups and applications begins with, after the case's own. Two runs on one broker must
     /// not meet: by default it is made of the time of day and the process.
     fn run_id(&self) -> String {

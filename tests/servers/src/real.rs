@@ -28,6 +28,7 @@ pub struct Real {
     variables: Vec<(&'static str, &'static str)>,
     stretch: u32,
     limit: Duration,
+    confirms: bool,
     server: OnceCell<Server>,
     connections: Mutex<Connections>,
 }
@@ -77,6 +78,7 @@ impl Real {
             variables: Vec::new(),
             stretch: 1,
             limit: Duration::from_secs(180),
+            confirms: true,
             server: OnceCell::new(),
             connections: Mutex::default(),
         }
@@ -107,6 +109,13 @@ impl Real {
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
+        self
+    }
+
+    /// The server does not confirm what is settled, see [`Harness::confirms_settlements`].
+    #[must_use]
+    pub fn unconfirmed(mut self) -> Self {
+        self.confirms = false;
         self
     }
 
@@ -181,6 +190,10 @@ impl Harness for Real {
 
     fn limit(&self) -> Duration {
         self.limit
+    }
+
+    fn confirms_settlements(&self) -> bool {
+        self.confirms
     }
 
     async fn open(&self) -> Result<Arc<dyn Broker>, Error> {

@@ -71,10 +71,13 @@ impl Shared {
                 .collect();
             state = lock(&self.state);
             for asked in std::mem::take(&mut state.sent) {
+                let index = asked.part;
                 let topic = self.plan.topic(state.parts[asked.part].place.0.as_str());
                 let result = results.iter().find(|(other, _)| Some(*other) == topic);
                 let code = result.and_then(|(_, result)| result.as_ref().err()).map(code_of);
-                state.answered(asked, code.map_or(Ok(()), Err));
+                if state.answered(asked, code.map_or(Ok(()), Err)) {
+                    state.deliver(index, &self.events);
+                }
             }
             self.wake.notify_all();
         }
@@ -146,10 +149,12 @@ impl State {
         lists
     }
 
-    /// Notes what became of a commit, and says it to who waits.
-    fn answered(&mut self, asked: Asked, result: Result<(), Code>) {
+    /// Notes what became of a commit, and says it to who waits. Returns whether it was what opens the partition.
+    pub(super) fn answered(&mut self, asked: Asked, result: Result<(), Code>) -> bool {
         let part = &mut self.parts[asked.part];
         let ours = part.owned && part.epoch == asked.epoch;
+        let opens = ours && result.is_ok() && !part.open;
+        part.open |= opens;
         let settled = match result {
             Ok(()) if ours => {
                 part.kept = asked.kept.clone();
@@ -168,6 +173,7 @@ impl State {
             }
         };
         asked.answer(settled);
+        opens
     }
 
     /// Answers those who have waited long enough.

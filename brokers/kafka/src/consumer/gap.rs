@@ -86,6 +86,8 @@ impl Shared {
         self.events.tell(SubscriptionEvent::Lost { part: part_id(index), epoch });
         let topic = state.parts[index].topic;
         let index = state.own(topic, place, low, u64::MAX, Progress::default());
+        let opened = state.asked(index, low, Progress::default(), true);
+        state.queued.extend(opened.filter(|_| !self.plan.broadcast));
         let until = Instant::now() + self.plan.session;
         self.events.assigned(part_id(index), place.0.clone(), place.1, state.parts[index].epoch, Some(until), Resume::default());
         Ok(())

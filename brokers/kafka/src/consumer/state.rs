@@ -37,6 +37,8 @@ pub(crate) struct State {
     pub(super) parts: Vec<Part>,
     index: HashMap<Place, usize>,
     pub(super) phase: Phase,
+    /// It commits nothing.
+    broadcast: bool,
     /// Commits that wait for the committing thread.
     pub(super) queued: Vec<Asked>,
     /// Those that it has sent, and that have no answer yet.
@@ -64,6 +66,9 @@ pub(super) struct Part {
     pub(super) epoch: Epoch,
     pub(super) owned: bool,
     pub(super) revoking: bool,
+    /// Kafka knows that it is open, so that a death from here on is found out. Nothing is delivered before: a message that kills its
+    /// process at once would do so again and again, and nobody would know.
+    pub(super) open: bool,
     /// The runtime is through with it.
     pub(super) through: bool,
     pub(super) credit: u64,
@@ -143,6 +148,7 @@ impl Shared {
             parts: Vec::new(),
             index: HashMap::new(),
             phase: Phase::Running,
+            broadcast: plan.broadcast,
             queued: Vec::new(),
             sent: Vec::new(),
             last_epoch: 0,
@@ -193,6 +199,7 @@ impl State {
             epoch: Epoch(self.last_epoch),
             owned: true,
             revoking: false,
+            open: self.broadcast,
             through: false,
             credit: 0,
             credit_bytes: 0,

@@ -75,6 +75,8 @@ impl Tick {
 }
 
 impl Shared {
+    /// What Kafka has not taken yet of a partition that is to be opened is said again.
+    ///
     /// Where nothing is in flight, markers of transactions behind the last message are done too: else they would be called a backlog.
     fn commit_idle(&self, consumer: &BaseConsumer<Context>, refresh: bool) {
         let Ok(positions) = consumer.position() else { return };
@@ -87,9 +89,11 @@ impl Shared {
                 continue;
             }
             let quiet = part.buffer.is_empty() && part.given == part.kept.upto && part.kept.is_bare();
-            let position = starts::find(&positions, &part.place).and_then(|one| starts::number(one.offset()));
+            // What was fetched from behind a marked end is thrown away, and none of ours to commit.
+            let position =
+                starts::find(&positions, &part.place).and_then(|one| starts::number(one.offset())).map(|it| it.min(part.end));
             let ahead = position.filter(|position| quiet && *position > part.kept.upto);
-            if ahead.is_none() && !refresh {
+            if ahead.is_none() && part.open && !refresh {
                 continue;
             }
             asked.extend(state.asked(index, ahead.unwrap_or(part.kept.upto), part.kept.progress(), true));
