@@ -97,13 +97,13 @@ impl Sieve<'_> {
             let subject = names::subject(self.durable.topic.as_str(), self.durable.partition);
             for one in numbered::range(self.link, &self.durable.stream(), &subject, from..=upto, Numbered::is_readable).await? {
                 let reply = Some(self.reply(one.sequence, count).into());
-                lost.insert(one.sequence, self.arrived(one, reply));
+                lost.insert(one.sequence, self.arrived(&one, reply));
             }
         }
         Ok((lost, aside, (from.max(upto + 1), count)))
     }
 
-    fn arrived(&self, one: Numbered, reply: Option<Subject>) -> Arrived {
+    fn arrived(&self, one: &Numbered, reply: Option<Subject>) -> Arrived {
         let (sequence, published) = (one.sequence, one.published);
         Arrived { message: one.message(self.durable.topic), reply, sequence, deliveries: 1, count: 0, published }
     }
@@ -152,7 +152,7 @@ impl Sieve<'_> {
         let mut gone = Vec::new();
         for sequence in kept.iter().filter(|(_, kept)| kept.aside).map(|(sequence, _)| *sequence).collect::<Vec<_>>() {
             if let Some(one) = numbered::at(self.link, &self.durable.stream(), sequence).await? {
-                pending.insert(sequence, self.arrived(one, None));
+                pending.insert(sequence, self.arrived(&one, None));
             } else {
                 self.store.drop_kept(self.place, sequence).await?;
                 kept.remove(&sequence);

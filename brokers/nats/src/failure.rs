@@ -4,7 +4,8 @@ use std::error::Error as StdError;
 
 use async_nats::error;
 use async_nats::jetstream;
-use async_nats::jetstream::context::{ConsumerInfoError, ConsumerInfoErrorKind};
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::{ConsumerInfoError, ConsumerInfoErrorKind, PublishError, PublishErrorKind};
 use convoke_core::{Error, ErrorKind};
 
 /// Something failed on the server, or on the way to it: `text` says what, and the cause says why.
@@ -18,12 +19,18 @@ pub(crate) fn kind_of(cause: &(dyn StdError + 'static), otherwise: ErrorKind) ->
     let mut next = Some(cause);
     while let Some(cause) = next {
         if let Some(said) = cause.downcast_ref::<jetstream::Error>() {
+            if matches!(said.error_code(), ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM | ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM) {
+                return ErrorKind::TooLarge;
+            }
             return match said.code() {
                 404 => ErrorKind::NotFound,
                 401 | 403 => ErrorKind::Unauthorized,
                 408 | 503 => ErrorKind::Connection,
                 _ => ErrorKind::Rejected,
             };
+        }
+        if cause.downcast_ref::<PublishError>().is_some_and(|error| error.kind() == PublishErrorKind::MaxPayloadExceeded) {
+            return ErrorKind::TooLarge;
         }
         // Here the client keeps the server's code to itself.
         if cause.downcast_ref::<ConsumerInfoError>().is_some_and(|error| error.kind() == ConsumerInfoErrorKind::NotFound) {

@@ -18,6 +18,7 @@ mod failure;
 mod hands;
 mod lag;
 mod link;
+mod moved;
 mod names;
 mod numbered;
 mod options;

@@ -17,6 +17,9 @@ use crate::options::Options;
 /// The longest wait between two attempts to connect.
 const RECONNECT_WITHIN: Duration = Duration::from_secs(2);
 
+/// How large the headers of a message may be in a stream.
+const MAX_HEADERS: usize = 0xffff;
+
 /// A connection, and what it was opened with.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -138,6 +141,11 @@ impl Link {
     /// The largest message: what the server takes, with room for names of headers, and for what grows when it is written as text.
     pub(crate) fn max_message(&self) -> usize {
         self.client.server_info().max_payload.saturating_sub(32 << 10)
+    }
+
+    /// Whether the server takes headers and payload of these sizes.
+    pub(crate) fn takes(&self, headers: usize, payload: usize) -> bool {
+        headers <= MAX_HEADERS && headers + payload <= self.client.max_payload()
     }
 
     pub(crate) fn is_up(&self) -> bool {

@@ -4,6 +4,7 @@
 use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::RawMessage;
@@ -35,8 +36,13 @@ impl Numbered {
         self.headers.as_deref().is_none_or(unreadable::is_readable)
     }
 
-    pub(crate) fn message(self, topic: &Topic) -> Message {
-        unreadable::message(topic, self.headers.as_deref().unwrap_or_default(), self.payload)
+    pub(crate) fn message(&self, topic: &Topic) -> Message {
+        unreadable::message(topic, self.headers.as_deref().unwrap_or_default(), self.payload.clone())
+    }
+
+    /// Its headers, to be written as they are. `None` if they cannot be.
+    pub(crate) fn headers(&self) -> Option<HeaderMap> {
+        self.headers.as_deref().map_or_else(|| Some(HeaderMap::new()), unreadable::as_they_came)
     }
 }
 

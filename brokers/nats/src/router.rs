@@ -5,6 +5,8 @@
 //! 1. A batch begins with the oldest that there is, and has everything up to its last. It is deleted when all of it is confirmed.
 //! 2. Of a partition one message is under way at a time: when one is not confirmed, none behind it is sent.
 //! 3. What is moved twice, because whoever did so died, or is slow and two do it, has the same id, and the server keeps the first of it.
+//! 4. What is too large to be written with an id is moved alone, so that whoever dies just then leaves one of them twice, and no more.
+//! 5. What cannot be written into its partition at all is left where it is, and told. It is in nobody's way.
 //!
 //! By these whoever moves, and however many, sends each partition the same messages in the same order, and so that is how they are kept,
 //! for as long as the server knows an id again.
@@ -14,12 +16,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use async_nats::header::{HeaderMap, NATS_MESSAGE_ID};
-use async_nats::jetstream::message::PublishMessage;
 use async_nats::{Subject, Subscriber};
-use bytes::Bytes;
 use convoke_broker_common::Backoff;
 use convoke_core::{Error, ErrorKind, Topic};
 use futures_util::StreamExt;
@@ -29,8 +28,9 @@ use tokio::time::timeout;
 
 use crate::arrival::about;
 use crate::link::Link;
+use crate::moved::Moved;
 use crate::publish::Places;
-use crate::{failure, names, numbered, topology, wire};
+use crate::{failure, names, numbered, topology};
 
 /// The routers of a connection: one for each topic that anybody reads.
 #[derive(Debug, Default)]
@@ -77,9 +77,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Moves messages of a topic for as long as it is polled.
 async fn run(link: Arc<Link>, places: Arc<Places>, topic: Topic) {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-    let mut careful = None;
+    let mut progress = Progress { careful: None, left: false, from: 1, bare: None };
     loop {
-        if let Err(error) = session(&link, &places, &topic, &mut backoff, &mut careful).await {
+        if let Err(error) = session(&link, &places, &topic, &mut backoff, &mut progress).await {
             tracing::debug!(%topic, %error, "the router pauses");
         }
         tokio::time::sleep(backoff.failed()).await;
@@ -93,20 +93,21 @@ async fn session(
     places: &Places,
     topic: &Topic,
     backoff: &mut Backoff,
-    careful: &mut Option<Instant>,
+    progress: &mut Progress,
 ) -> Result<(), Error> {
     topology::ensure_router(link, topic).await?;
+    progress.begin();
     let mut bell = Bell::new(link, topic).await?;
     let mut up = link.up.clone();
     up.mark_unchanged();
     loop {
-        while move_batch(link, places, topic, careful).await? {
+        while move_batch(link, places, topic, progress).await? {
             backoff.reset();
         }
         bell.answer(link).await?;
         tokio::select! {
-            () = tokio::time::sleep(LOOK), if careful.is_some_and(|until| Instant::now() < until) => {}
-            rung = bell.rings(link), if careful.is_none_or(|until| Instant::now() >= until) => rung?,
+            () = tokio::time::sleep(LOOK), if progress.careful.is_some_and(|until| Instant::now() < until) => {}
+            rung = bell.rings(link), if progress.careful.is_none_or(|until| Instant::now() >= until) => rung?,
             _ = up.changed() => return Ok(()),
         }
     }
@@ -160,53 +161,113 @@ impl Bell {
     }
 }
 
-/// A message on its way to its partition.
-struct Moved {
-    /// Where it was.
-    sequence: u64,
-    headers: HeaderMap,
-    payload: Bytes,
+/// What a router knows beside what the server does.
+#[derive(Debug)]
+struct Progress {
+    /// Until when the consumer is not asked.
+    careful: Option<Instant>,
+    /// Whether something was left where it is in this session; and then, below which number all is moved or left.
+    left: bool,
+    from: u64,
+    /// What was moved last without an id, and is not to be sent again if only its deletion fails.
+    bare: Option<(u64, SystemTime)>,
+}
+
+impl Progress {
+    fn begin(&mut self) {
+        (self.left, self.from) = (false, 1);
+    }
+
+    /// A message stays where it is, and what is behind it goes on.
+    fn leave(&mut self, topic: &Topic, sequence: u64) {
+        tracing::error!(
+            %topic, sequence,
+            "a foreign message is too large to be written into its partition: it stays where it is, nobody reads it, and what is \
+             behind it goes on; raise the server's `max_payload` and start again, or take the message out (`nats stream rmm`)"
+        );
+        self.left = true;
+    }
 }
 
 /// Moves the oldest there are. `false` if there is nothing.
-async fn move_batch(link: &Link, places: &Places, topic: &Topic, careful: &mut Option<Instant>) -> Result<bool, Error> {
-    let text = || format!("foreign messages for topic `{topic}` cannot be moved to their partitions; it is tried again");
+async fn move_batch(link: &Link, places: &Places, topic: &Topic, progress: &mut Progress) -> Result<bool, Error> {
     let stream = names::stream(topic.as_str());
-    let (mut queues, mut from, mut bytes) = (BTreeMap::<u32, Vec<Moved>>::new(), 1, 0);
+    let (mut queues, mut from, mut bytes) = (BTreeMap::<u32, Vec<Moved>>::new(), progress.from, 0);
+    let (mut moved, mut bare) = (Vec::new(), None);
     for _each in 0..BATCH {
         if bytes >= BATCH_BYTES {
             break;
         }
         let Some(one) = numbered::next(link, &stream, topic.as_str(), from).await? else { break };
-        let sequence = one.sequence;
+        let (sequence, published) = (one.sequence, one.published);
         if !one.is_readable() {
             tracing::warn!(%topic, sequence, "the headers of a foreign message cannot be read; it is moved by its number");
-            *careful = Some(Instant::now() + CAREFUL);
+            progress.careful = Some(Instant::now() + CAREFUL);
         }
-        // As we write it ourselves, so that it can be read in its partition.
-        let content = one.message(topic);
-        bytes += content.size();
-        let partition = places.spread(content.key(), places.partitions(link, topic).await?);
-        let mut headers = wire::headers(&content)?;
-        headers.insert(NATS_MESSAGE_ID, format!("{stream}:{sequence}"));
-        queues.entry(partition).or_default().push(Moved { sequence, headers, payload: content.payload().clone() });
+        let (key, one) = Moved::new(link, topic, &stream, &one)?;
+        let Some(one) = one else {
+            progress.leave(topic, sequence);
+            from = sequence + 1;
+            continue;
+        };
+        bare = (!one.known).then_some((sequence, published));
+        if bare.is_some() && !moved.is_empty() {
+            bare = None;
+            break;
+        }
+        moved.push(sequence);
         from = sequence + 1;
+        if bare.is_none() || bare != progress.bare {
+            bytes += one.size();
+            let partition = places.spread(key.as_ref(), places.partitions(link, topic).await?);
+            queues.entry(partition).or_default().push(one);
+        }
+        if bare.is_some() {
+            break;
+        }
     }
-    if queues.is_empty() {
+    if from == progress.from {
         return Ok(false);
     }
     let each = queues.into_iter().map(|(partition, queue)| async move {
-        for Moved { sequence, headers, payload } in queue {
-            let publish = PublishMessage::build().payload(payload).headers(headers);
-            let sent = link.jetstream.send_publish(names::subject(topic.as_str(), partition), publish).await;
-            let answer = sent.map_err(|error| failure::of(text(), error))?;
-            answer.await.map_err(|error| failure::of(format!("{} (number {sequence})", text()), error))?;
+        let mut refused = Vec::new();
+        for one in queue {
+            let sequence = one.sequence;
+            if !one.send(link, topic, partition).await? {
+                refused.push(sequence);
+            }
         }
-        Ok::<_, Error>(())
+        Ok::<_, Error>(refused)
     });
-    try_join_all(each).await?;
+    for sequence in try_join_all(each).await?.into_iter().flatten() {
+        progress.leave(topic, sequence);
+        moved.retain(|moved| *moved != sequence);
+    }
+    progress.bare = bare.or(progress.bare);
     // Nobody is to find them twice. Whoever did not get this far does all of it again.
-    let moved = link.jetstream.get_stream_no_info(&stream).await.map_err(|error| failure::of(text(), error))?;
-    let purged = moved.purge().filter(topic.as_str()).sequence(from).await;
-    purged.map(|_| true).map_err(|error| failure::of(text(), error))
+    let upto = if progress.left { None } else { Some(from) };
+    delete(link, topic, &stream, upto, moved).await?;
+    if progress.left {
+        progress.from = from;
+    }
+    Ok(true)
+}
+
+/// Deletes what was moved: everything below a number; or each by itself, where something is left among them.
+async fn delete(link: &Link, topic: &Topic, stream: &str, upto: Option<u64>, moved: Vec<u64>) -> Result<(), Error> {
+    let text = || format!("what was moved of topic `{topic}` cannot be deleted; it is tried again");
+    let handle = link.jetstream.get_stream_no_info(stream).await.map_err(|error| failure::of(text(), error))?;
+    if let Some(upto) = upto {
+        let purged = handle.purge().filter(topic.as_str()).sequence(upto).await;
+        return purged.map(drop).map_err(|error| failure::of(text(), error));
+    }
+    for sequence in moved {
+        if let Err(error) = handle.delete_message(sequence).await
+            // Unless somebody else was faster.
+            && numbered::at(link, stream, sequence).await?.is_some()
+        {
+            return Err(failure::of(text(), error));
+        }
+    }
+    Ok(())
 }

@@ -4,7 +4,7 @@
 use std::str;
 
 use async_nats::StatusCode;
-use async_nats::header::HeaderName;
+use async_nats::header::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use convoke_core::{Message, Topic};
 
@@ -37,6 +37,20 @@ pub(crate) fn message(topic: &Topic, block: &[u8], payload: Bytes) -> Message {
     let headers = headers(block);
     let each = headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
     wire::message_of(topic, headers.len(), each, payload)
+}
+
+/// The headers as they came, for a message that is written again; without those of the server, which would tell it something once more.
+/// `None` if the client cannot write them.
+pub(crate) fn as_they_came(block: &[u8]) -> Option<HeaderMap> {
+    if !is_readable(block) {
+        return None;
+    }
+    let mut map = HeaderMap::new();
+    for (name, value) in headers(block).into_iter().filter(|(name, _)| !name.starts_with("Nats-")) {
+        let value: HeaderValue = str::from_utf8(&value).ok()?.parse().ok()?;
+        map.append(name.parse::<HeaderName>().ok()?, value);
+    }
+    Some(map)
 }
 
 fn headers(block: &[u8]) -> Vec<(String, Vec<u8>)> {

@@ -9,11 +9,23 @@ use convoke_core::broker::HeaderValues;
 use convoke_core::cloudevents::Spelling;
 use convoke_core::{Error, ErrorKind, HeaderName, Headers, Message, Topic, names};
 
-/// The headers of a message, as clients of NATS expect them.
+/// The headers of a message, as clients of NATS expect them, and its id for the server.
 ///
 /// # Errors
 /// If the name of a header cannot be one.
 pub(crate) fn headers(message: &Message) -> Result<HeaderMap, Error> {
+    let mut map = without_id(message)?;
+    if let Some(id) = deduplication_id(message) {
+        map.insert(NATS_MESSAGE_ID, HeaderValue::from(id));
+    }
+    Ok(map)
+}
+
+/// The same, with nothing by which the server knows the message again.
+///
+/// # Errors
+/// The same.
+pub(crate) fn without_id(message: &Message) -> Result<HeaderMap, Error> {
     let dressed = dress(message, HeaderValues::Text);
     let mut map = HeaderMap::new();
     for (name, value) in dressed.iter() {
@@ -26,10 +38,16 @@ pub(crate) fn headers(message: &Message) -> Result<HeaderMap, Error> {
         // Escaped before, so that it is text.
         map.append(key, HeaderValue::from(String::from_utf8_lossy(value).into_owned()));
     }
-    if let Some(id) = deduplication_id(message) {
-        map.insert(NATS_MESSAGE_ID, HeaderValue::from(id));
-    }
     Ok(map)
+}
+
+/// How many bytes headers have on the wire.
+pub(crate) fn size(headers: &HeaderMap) -> usize {
+    if headers.is_empty() {
+        return 0;
+    }
+    let each = headers.iter().flat_map(|(name, values)| values.iter().map(|value| text(name).len() + value.as_str().len() + 4));
+    "NATS/1.0\r\n\r\n".len() + each.sum::<usize>()
 }
 
 /// Under which id the server knows a message again that is sent once more: its own.
