@@ -1,30 +1,75 @@
 #!/usr/bin/env bash
 # The full tier: everything that is tested, with everything that it needs.
+#
+# What runs on servers waits more than it computes. So four lanes run side by side; each writes to target/full/, where it is read while
+# it goes on, is printed when all have ended, and stops at what fails first.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+logs=target/full
+mkdir -p "$logs"
+exec 3>&1
+# Who stops the script stops the lanes.
+trap 'trap - INT TERM; kill 0' INT TERM
+
 step() {
-    echo "== $* ($((SECONDS / 60)) min)"
+    echo "== $*"
+    echo "== ${lane:+$lane: }$* ($((SECONDS / 60)) min)" >&3
     "$@"
 }
-step tests/servers.sh install
-step cargo test
-# What compiles an application as a user does, apart from the workspace.
-step cargo test --test any_compiler --test registration --test sample -- --ignored
-# The texts of the compiler are those of one of its versions.
-pinned=$(sed -n 's/^const PINNED: &str = "\(.*\)";$/\1/p' tests/ui/tests/mistakes.rs)
-if rustc --version | grep -q "^rustc $pinned\."; then cargo=(cargo); else cargo=(cargo "+$pinned.0"); fi
-step "${cargo[@]}" test --test mistakes -- --ignored
-step tests/targets.sh
-# Each broker under the same contract, in real time: the embedded one, and those that have a server.
-step cargo test -p convoke-memory --test conformance -- --ignored
-step cargo test -p convoke-servers
+
+# Each broker under the same contract: all adapters but the embedded one and the two that are no brokers of their own.
+adapters=()
 for adapter in brokers/*/; do
     adapter=$(basename "$adapter")
-    case $adapter in common | memory | skeleton) ;; *) step cargo test -p "convoke-$adapter" ;; esac
+    case $adapter in common | memory | skeleton) ;; *) adapters+=("$adapter") ;; esac
 done
-# The larger example on every broker, with replicas that die, and its other store.
-step cargo test -p alarm-digest --features kafka,nats,redis,rabbitmq,postgres --test brokers --test replicas --test stores
-step cargo test --manifest-path tests/interop/Cargo.toml
-step tests/features.sh
-step tests/outside.sh
-step book/build.sh
+adapters_of() {
+    local index
+    for ((index = $1; index < ${#adapters[@]}; index += 2)); do step cargo test -p "convoke-${adapters[index]}"; done
+}
+brokers_1() { adapters_of 0; }
+brokers_2() { adapters_of 1; }
+
+# What else runs in real time: the contract on the embedded broker, the servers themselves, and the larger example on every broker, with
+# replicas that die, and its other store.
+real_time() {
+    step cargo test -p convoke-memory --test conformance -- --ignored
+    step cargo test -p convoke-servers
+    step cargo test -p alarm-digest --features kafka,nats,redis,rabbitmq,postgres --test brokers --test replicas --test stores
+}
+
+# What compiles, as a user does, apart from the workspace, for other systems, or with other features. It gives way to what counts seconds.
+compilers() {
+    renice -n 10 -p $BASHPID >/dev/null
+    # The texts of the compiler are those of one of its versions.
+    local pinned cargo
+    pinned=$(sed -n 's/^const PINNED: &str = "\(.*\)";$/\1/p' tests/ui/tests/mistakes.rs)
+    if rustc --version | grep -q "^rustc $pinned\."; then cargo=(cargo); else cargo=(cargo "+$pinned.0"); fi
+    step "${cargo[@]}" test --test mistakes -- --ignored
+    step cargo test --test any_compiler --test registration --test sample -- --ignored
+    step tests/targets.sh
+    step cargo test --manifest-path tests/interop/Cargo.toml
+    step tests/features.sh
+    step tests/outside.sh
+    step book/build.sh
+}
+
+echo "== tests/servers.sh install, beside what follows"
+tests/servers.sh install >"$logs/install.log" 2>&1 &
+installing=$!
+step cargo test
+wait $installing || { cat "$logs/install.log" && exit 1; }
+
+declare -A running
+for lane in brokers_1 brokers_2 real_time compilers; do
+    "$lane" >"$logs/$lane.log" 2>&1 &
+    running[$lane]=$!
+done
+failed=()
+for lane in "${!running[@]}"; do wait "${running[$lane]}" || failed+=("$lane"); done
+for lane in "${!running[@]}"; do
+    echo "==== $lane"
+    cat "$logs/$lane.log"
+done
+echo "== ended after $((SECONDS / 60)) min; failed: ${failed[*]:-none}"
+[ ${#failed[@]} = 0 ]

@@ -33,8 +33,15 @@ impl Json {
     }
 
     pub(super) fn object<const N: usize>(entries: [(&str, Self); N]) -> Self {
-        let there = entries.into_iter().filter(|(_, value)| !matches!(value, Self::Nothing));
-        Self::Object(there.map(|(name, value)| (name.to_owned(), value)).collect())
+        // Compiled once, and not for each length.
+        fn of(entries: &mut dyn Iterator<Item = (&str, Json)>) -> Json {
+            let mut there = BTreeMap::new();
+            for (name, value) in entries.filter(|(_, value)| !matches!(value, Json::Nothing)) {
+                there.insert(name.to_owned(), value);
+            }
+            Json::Object(there)
+        }
+        of(&mut entries.into_iter())
     }
 }
 
