@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use convoke_broker_common::{Epochs, events};
 use convoke_core::broker::{
     AttemptsKept, Broker, BrokerConfig, Capabilities, CloseReport, Credit, Delay, Durability, EnsureMode, EnsureReport,
-    HeaderValues, Health, Lag, LeaseKind, Native, Ordering, PublishOutcome, SettleBy, SubscribeSpec, Subscription, Topology,
+    HeaderValues, Health, Lag, LeaseKind, Native, Ordering, PublishDelay, PublishOutcome, SettleBy, SubscribeSpec, Subscription,
+    Topology,
 };
 use convoke_core::{BoxFuture, Error, ErrorKind, Outgoing, Topic, TopicPattern};
 use tokio::sync::{OnceCell, mpsc};
@@ -282,6 +283,7 @@ fn capabilities(link: &Link) -> Capabilities {
     capabilities.ordering = Ordering::Partition;
     capabilities.settle = SettleBy::Message;
     capabilities.delay = Delay::Native { max: MAX_DELAY };
+    capabilities.publish_delay = if link.keeps_schedules() { PublishDelay::Native } else { PublishDelay::None };
     capabilities.attempts = AttemptsKept::Exact;
     capabilities.marks = true;
     capabilities.lease = LeaseKind::Extendable(options.ack_wait);

@@ -11,7 +11,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use crate::hands::Hands;
 use crate::link::Link;
 use crate::store::Store;
-use crate::{names, numbered, store, topology};
+use crate::{names, numbered, schedule, store, topology};
 
 /// What is known of one partition.
 struct Behind {
@@ -34,6 +34,10 @@ pub(crate) async fn lag(link: &Link, store: &Store, group: &str, topics: &[Topic
         // First what is not moved yet: it is counted twice rather than not at all.
         let unmoved = topology::unmoved(link, &topic).await?;
         lag.backlog = lag.backlog.map(|sum| sum + unmoved);
+        if link.keeps_schedules() {
+            let scheduled = schedule::count(link, &topic).await?;
+            lag.delayed = lag.delayed.map(|sum| sum + scheduled);
+        }
         places.extend((0..count).map(|partition| (topic.clone(), partition, in_hand.remove(&(topic.clone(), partition)))));
     }
     let scope = scope.as_str();

@@ -26,6 +26,7 @@ mod part;
 mod publish;
 mod reader;
 mod router;
+mod schedule;
 mod store;
 mod takeover;
 mod topology;

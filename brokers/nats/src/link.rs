@@ -148,6 +148,11 @@ impl Link {
         headers <= MAX_HEADERS && headers + payload <= self.client.max_payload()
     }
 
+    /// Whether the server keeps messages until they are due: message schedules, since 2.12.
+    pub(crate) fn keeps_schedules(&self) -> bool {
+        self.client.is_server_compatible(2, 12, 0)
+    }
+
     pub(crate) fn is_up(&self) -> bool {
         *self.up.borrow() % 2 == 1
     }

@@ -26,6 +26,19 @@ pub(crate) fn subject(topic: &str, partition: u32) -> String {
     format!("{topic}.{partition}")
 }
 
+/// Where the schedules of a topic are, one subject each. No topic of ours has a `=`, so that none is in its way.
+pub(crate) fn schedules(topic: &str) -> String {
+    format!("{topic}.=later.>")
+}
+
+/// Where the schedule of one message is. A later one of the same id takes its place.
+pub(crate) fn schedule(topic: &str, id: &str) -> String {
+    let plain = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    // What cannot stand in a subject is spelt out, with a mark that no plain one has.
+    let id = if plain { id.to_owned() } else { id.bytes().fold("=".to_owned(), |text, byte| format!("{text}{byte:02x}")) };
+    format!("{topic}.=later.{id}")
+}
+
 /// The durable consumer of a group on a partition. The partition comes last and holds no `=`, so that no two are alike.
 pub(crate) fn consumer(group: &str, partition: u32) -> String {
     format!("{}={partition}", undotted(group))
@@ -77,6 +90,13 @@ mod tests {
         assert_ne!(stream("orders.paid"), stream("orders_paid"));
         assert_ne!(consumer("a.1", 0), consumer("a", 10));
         assert_eq!(topic_of(&stream("orders.paid")).as_str(), "orders.paid");
+    }
+
+    #[test]
+    fn each_id_has_a_schedule_of_its_own() {
+        assert_eq!(schedule("orders", "0190-a_b"), "orders.=later.0190-a_b");
+        assert_eq!(schedule("orders", "a.*"), "orders.=later.=612e2a");
+        assert_ne!(schedule("orders", "a.b"), schedule("orders", "612e62"));
     }
 
     #[test]

@@ -2,35 +2,52 @@
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
+use std::time::SystemTime;
 
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use convoke_broker_common::Spread;
 use convoke_core::broker::{Durability, PublishOutcome};
+use convoke_core::cloudevents::new_id;
 use convoke_core::{Error, ErrorKind, Outgoing, Position, Receipt, Topic};
 use futures_util::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
 use crate::link::Link;
-use crate::{names, topology, wire};
+use crate::topology::Found;
+use crate::{names, schedule, topology, wire};
 
-/// What publishing remembers: how many partitions topics have, which never changes.
+/// What publishing remembers of topics: how many partitions they have, which never changes.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
-    known: RwLock<HashMap<Topic, u32>>,
+    known: RwLock<HashMap<Topic, Found>>,
     spread: Spread,
 }
 
 impl Places {
     pub(crate) async fn partitions(&self, link: &Link, topic: &Topic) -> Result<u32, Error> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(topic).copied();
-        if let Some(count) = known {
-            return Ok(count);
+        match known {
+            Some(found) => Ok(found.partitions),
+            None => Ok(self.look(link, topic).await?.partitions),
         }
+    }
+
+    /// What is there of a topic now: its stream may have been changed.
+    async fn look(&self, link: &Link, topic: &Topic) -> Result<Found, Error> {
         names::check_topic(topic.as_str())?;
-        let count = topology::partitions(link, topic).await?.ok_or_else(|| topology::no_topic(topic))?;
-        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(topic.clone(), count);
-        Ok(count)
+        let found = topology::found(link, topic).await?.ok_or_else(|| topology::no_topic(topic))?;
+        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(topic.clone(), found);
+        Ok(found)
+    }
+
+    /// Whether a message can be published that is due then.
+    async fn check_due(&self, link: &Link, topic: &Topic, due: SystemTime) -> Result<(), Error> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(topic).copied();
+        if known.is_some_and(|found| schedule::check(topic, found, due).is_ok()) {
+            return Ok(());
+        }
+        schedule::check(topic, self.look(link, topic).await?, due)
     }
 
     pub(crate) fn spread(&self, key: Option<&convoke_core::Key>, partitions: u32) -> u32 {
@@ -63,7 +80,8 @@ pub(crate) async fn publish(link: &Link, places: &Places, batch: Vec<Outgoing>) 
 struct Sent {
     id: String,
     topic: Topic,
-    partition: u32,
+    /// None yet, if it is not due.
+    partition: Option<u32>,
     answer: async_nats::jetstream::context::PublishAckFuture,
 }
 
@@ -77,10 +95,11 @@ async fn send(link: &Link, places: &Places, outgoing: Outgoing, deadline: Instan
     }
     let refused = |error| PublishOutcome::Rejected { retryable: false, error };
     let never_sent = |error| PublishOutcome::Rejected { retryable: true, error };
-    if let Some(what) = unsupported(&outgoing) {
+    if let Some(what) = unsupported(link, &outgoing) {
         let text = format!("NATS does not offer {what} here; publish without it");
         return Err(refused(Error::new(ErrorKind::Unsupported, text)));
     }
+    let due = outgoing.deliver_at;
     let message = outgoing.message;
     let topic = message.topic().clone();
     if message.size() > link.max_message() {
@@ -100,19 +119,32 @@ async fn send(link: &Link, places: &Places, outgoing: Outgoing, deadline: Instan
     };
     let partition = places.spread.partition(message.key(), partitions);
     let id = message.id().unwrap_or_default().to_owned();
-    let headers = wire::headers(&message).map_err(refused)?;
+    let mut headers = wire::headers(&message).map_err(refused)?;
+    let mut subject = names::subject(topic.as_str(), partition);
+    if let Some(due) = due {
+        match timeout_at(deadline, places.check_due(link, &topic, due)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(PublishOutcome::Rejected { retryable: error.is_retryable(), error }),
+            Err(_) => return Err(never_sent(late())),
+        }
+        schedule::write(&mut headers, due, subject);
+        let id = wire::deduplication_id(&message).unwrap_or_else(new_id);
+        subject = names::schedule(topic.as_str(), &id);
+    }
     let publish = PublishMessage::build().payload(message.payload().clone()).headers(headers);
-    match timeout_at(deadline, link.jetstream.send_publish(names::subject(topic.as_str(), partition), publish)).await {
-        Ok(Ok(answer)) => Ok(Sent { id, topic, partition, answer }),
+    match timeout_at(deadline, link.jetstream.send_publish(subject, publish)).await {
+        Ok(Ok(answer)) => Ok(Sent { id, topic, partition: due.is_none().then_some(partition), answer }),
         Ok(Err(error)) => Err(failed(&topic, error)),
         Err(_) => Err(never_sent(late())),
     }
 }
 
 /// What this adapter cannot do with a message.
-fn unsupported(outgoing: &Outgoing) -> Option<&'static str> {
+fn unsupported(link: &Link, outgoing: &Outgoing) -> Option<&'static str> {
     match outgoing {
-        Outgoing { deliver_at: Some(_), .. } => Some("delayed publishing"),
+        Outgoing { deliver_at: Some(_), .. } if !link.keeps_schedules() => {
+            Some("delayed publishing (its server is older than 2.12)")
+        }
         Outgoing { expires_at: Some(_), .. } => Some("an expiry"),
         Outgoing { reply_to: Some(_), .. } => Some("a reply-to"),
         _ => None,
@@ -124,7 +156,7 @@ impl Sent {
         let Self { id, topic, partition, answer } = self;
         match timeout_at(deadline, answer).await {
             Ok(Ok(taken)) => {
-                let stored = Some((partition, Position::Offset(taken.sequence)));
+                let stored = partition.map(|partition| (partition, Position::Offset(taken.sequence)));
                 let mut receipt = Receipt::new(id, stored, Durability::Accepted);
                 receipt.duplicate = taken.duplicate;
                 PublishOutcome::Confirmed(receipt)

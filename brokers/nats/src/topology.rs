@@ -13,6 +13,7 @@ use crate::failure;
 use crate::link::Link;
 use crate::names;
 use crate::numbered;
+use crate::schedule;
 use crate::store::Store;
 
 /// How many requests are under way at once.
@@ -23,9 +24,13 @@ pub(crate) async fn ensure(link: &Link, topology: &Topology, mode: EnsureMode) -
     let mut report = EnsureReport::default();
     for spec in &topology.topics {
         names::check_topic(spec.name.as_str())?;
-        let found = partitions(link, &spec.name).await?;
-        let count = match found {
-            Some(count) => count,
+        let count = match found(link, &spec.name).await? {
+            Some(found) => {
+                if mode == EnsureMode::Create && link.keeps_schedules() && !found.schedules {
+                    schedule::allow(link, &spec.name).await?;
+                }
+                found.partitions
+            }
             None if mode == EnsureMode::Check => return Err(no_topic(&spec.name)),
             None => {
                 report.created.push(spec.name.to_string());
@@ -75,10 +80,34 @@ pub(crate) async fn resolve(link: &Link, written: &[Topic]) -> Result<Vec<Topic>
     Ok(topics)
 }
 
+/// What is there of a topic.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Found {
+    pub(crate) partitions: u32,
+    /// Whether its stream keeps messages until they are due.
+    pub(crate) schedules: bool,
+    /// After how long its stream discards messages; never if zero.
+    pub(crate) max_age: Duration,
+}
+
+impl Found {
+    fn new(topic: &Topic, info: &Info) -> Result<Self, Error> {
+        let config = &info.config;
+        let room = names::schedules(topic.as_str());
+        let schedules = config.allow_message_schedules && config.subjects.contains(&room);
+        Ok(Self { partitions: count(topic, info)?, schedules, max_age: config.max_age })
+    }
+}
+
 /// How many partitions a topic has; `None` if there is no such topic.
 pub(crate) async fn partitions(link: &Link, topic: &Topic) -> Result<Option<u32>, Error> {
+    Ok(found(link, topic).await?.map(|found| found.partitions))
+}
+
+/// Looks for a topic; `None` if there is none.
+pub(crate) async fn found(link: &Link, topic: &Topic) -> Result<Option<Found>, Error> {
     match link.jetstream.get_stream(names::stream(topic.as_str())).await {
-        Ok(stream) => count(topic, stream.cached_info()).map(Some),
+        Ok(stream) => Found::new(topic, stream.cached_info()).map(Some),
         Err(error) if is_missing(&error) => Ok(None),
         Err(error) => Err(failure::of(format!("the stream of topic `{topic}` cannot be looked at"), error)),
     }
@@ -105,15 +134,22 @@ fn count(topic: &Topic, info: &Info) -> Result<u32, Error> {
     Ok(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
+/// How the streams that were made by us are described.
+pub(crate) fn description(topic: &Topic) -> String {
+    format!("convoke: topic {topic}")
+}
+
 /// Creates the stream of a topic. Returns how many partitions it has, which another process may have chosen.
 async fn create_stream(link: &Link, topic: &Topic, partitions: u32) -> Result<u32, Error> {
     let name = topic.as_str();
     let options = &link.options;
-    let subjects =
-        std::iter::once(name.to_owned()).chain((0..partitions.max(1)).map(|partition| names::subject(name, partition)));
+    let schedules = link.keeps_schedules();
+    let subjects = std::iter::once(name.to_owned())
+        .chain((0..partitions.max(1)).map(|partition| names::subject(name, partition)))
+        .chain(schedules.then(|| names::schedules(name)));
     let config = Config {
         name: names::stream(name),
-        description: Some(format!("convoke: topic {topic}")),
+        description: Some(description(topic)),
         subjects: subjects.collect(),
         retention: RetentionPolicy::Limits,
         discard: DiscardPolicy::Old,
@@ -125,6 +161,7 @@ async fn create_stream(link: &Link, topic: &Topic, partitions: u32) -> Result<u3
         max_messages: -1,
         max_consumers: -1,
         allow_direct: true,
+        allow_message_schedules: schedules,
         ..Config::default()
     };
     match link.jetstream.create_stream(config).await {

@@ -54,7 +54,7 @@ pub(crate) fn size(headers: &HeaderMap) -> usize {
 ///
 /// What the runtime sends again under the same id and yet not as the same message (a dead letter of a later life, a redrive) has
 /// headers of ours that differ: these are part of the id then, or the server would drop the second one.
-fn deduplication_id(message: &Message) -> Option<String> {
+pub(crate) fn deduplication_id(message: &Message) -> Option<String> {
     let id = message.id()?;
     let mut ours = message.headers().iter().filter(|(name, _)| name.starts_with("convoke-")).peekable();
     let mut hasher = DefaultHasher::new();

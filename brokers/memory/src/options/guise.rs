@@ -17,7 +17,7 @@ use super::{Leases, MAX_DELAY, Options, Positions, Rebalance, Unrouted};
 /// |---|---|---|---|---|
 /// | `settle` | watermark | message | message | message |
 /// | `delay` | republish | native | native | republish |
-/// | `schedule` (delayed publish) | no | no | yes | no |
+/// | `schedule` (delayed publish) | no | yes | yes | no |
 /// | `attempts` | exact: in the commit | exact | exact | at least |
 /// | `marks` (durable, of deaths) | in the commit | yes | yes | no |
 /// | `progress` (text of a commit) | 4096 | – | – | – |
@@ -75,7 +75,9 @@ impl Guise {
                 rebalance: if self == Self::KafkaEager { Rebalance::Eager } else { Rebalance::Cooperative },
                 ..options
             },
-            Self::Nats => Options { delay: Delay::Native { max: MAX_DELAY }, headers: HeaderValues::Text, ..options },
+            Self::Nats => {
+                Options { delay: Delay::Native { max: MAX_DELAY }, schedule: true, headers: HeaderValues::Text, ..options }
+            }
             Self::Redis => Options {
                 delay: Delay::Native { max: MAX_DELAY },
                 schedule: true,
