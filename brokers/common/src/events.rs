@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use convoke_core::broker::{Deliveries, Resume, SubscriptionEvent};
-use convoke_core::{Epoch, PartId, Topic};
+use convoke_core::{Epoch, Error, PartId, Topic};
 use futures_core::Stream;
 use tokio::sync::Notify;
 
@@ -43,6 +43,7 @@ struct State {
     queue: VecDeque<Told>,
     renewed: BTreeMap<(PartId, Epoch), Instant>,
     waker: Option<Waker>,
+    interrupted: bool,
     ended: bool,
     gone: bool,
 }
@@ -76,6 +77,22 @@ impl Events {
         self.0.change(|state| {
             state.renewed.insert((part, epoch), until);
         });
+    }
+
+    /// Reading is interrupted. Said once, until it goes on: what fails on the way back is the same interruption.
+    pub fn interrupted(&self, error: Error) {
+        let said = std::mem::replace(&mut self.0.lock().interrupted, true);
+        if !said {
+            self.tell(SubscriptionEvent::Interrupted(error));
+        }
+    }
+
+    /// Reading goes on, if it was interrupted.
+    pub fn resumed(&self) {
+        let was = std::mem::take(&mut self.0.lock().interrupted);
+        if was {
+            self.tell(SubscriptionEvent::Resumed);
+        }
     }
 
     /// Nothing comes after this.
@@ -209,6 +226,24 @@ mod tests {
         waits.await.unwrap();
         events.tell(SubscriptionEvent::Resumed);
         assert!(events.is_gone(), "and telling is in vain");
+    }
+
+    #[tokio::test]
+    async fn an_interruption_and_its_end_are_said_once() {
+        let (events, mut stream) = events();
+        let error = || Error::new(convoke_core::ErrorKind::Connection, "gone");
+        for _ in 0..2 {
+            events.resumed();
+            events.interrupted(error());
+            events.interrupted(error());
+            events.resumed();
+        }
+        events.end();
+        for _ in 0..2 {
+            assert!(matches!(next(&mut stream).await, Some(SubscriptionEvent::Interrupted(_))));
+            assert!(matches!(next(&mut stream).await, Some(SubscriptionEvent::Resumed)));
+        }
+        assert!(next(&mut stream).await.is_none());
     }
 
     #[tokio::test]

@@ -210,7 +210,6 @@ impl Broker for Nats {
             former: Vec::new(),
             last_epoch: 0,
             apart: false,
-            interrupted: false,
         };
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         readers.retain(|reader| !reader.task.is_finished());

@@ -70,8 +70,6 @@ pub(crate) struct Reader {
     pub(crate) last_epoch: u64,
     /// Whether messages are asked for over a connection of their own.
     pub(crate) apart: bool,
-    /// Whether it was said that the connection is gone.
-    pub(crate) interrupted: bool,
 }
 
 /// Why a session ended in peace.
@@ -123,9 +121,7 @@ impl Reader {
         for (part, epoch) in std::mem::take(&mut self.epochs).all() {
             self.events.tell(SubscriptionEvent::Lost { part, epoch });
         }
-        if !std::mem::replace(&mut self.interrupted, true) {
-            self.events.tell(SubscriptionEvent::Interrupted(error));
-        }
+        self.events.interrupted(error);
     }
 
     /// Waits until it is time to try again and there is a connection. Something, if it is over in the meantime.

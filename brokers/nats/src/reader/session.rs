@@ -143,9 +143,7 @@ impl<'r> Session<'r> {
             self.watch = Some(self.reader.store.watch(&self.reader.scope).await?);
         }
         self.link.well();
-        if std::mem::take(&mut self.reader.interrupted) {
-            self.reader.events.tell(SubscriptionEvent::Resumed);
-        }
+        self.reader.events.resumed();
         Ok(())
     }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use convoke_broker_common::{Backoff, Events};
-use convoke_core::broker::SubscriptionEvent;
 use convoke_core::{Error, Topic};
 use tokio::sync::{mpsc, oneshot};
 
@@ -60,12 +59,11 @@ impl Member {
     /// Works over one connection after the other.
     pub(crate) async fn run(mut self, mut closing: mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
         let mut backoff = Backoff::new(std::time::Duration::from_millis(200), std::time::Duration::from_secs(5));
-        let mut interrupted = false;
         loop {
             let over = match self.connected(&mut closing).await {
                 Ok((generation, connection)) => {
                     let mut session = Session::new(&mut self, generation, connection);
-                    let over = session.run(&mut closing, &mut interrupted, &mut backoff).await;
+                    let over = session.run(&mut closing, &mut backoff).await;
                     session.end(&over).await;
                     over
                 }
@@ -73,8 +71,7 @@ impl Member {
             };
             match over {
                 Over::Down(error) => {
-                    interrupted = true;
-                    self.events.tell(SubscriptionEvent::Interrupted(error));
+                    self.events.interrupted(error);
                     tokio::time::sleep(backoff.failed()).await;
                 }
                 Over::Gone => return,

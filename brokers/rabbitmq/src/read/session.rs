@@ -48,7 +48,6 @@ impl<'m> Session<'m> {
     pub(crate) async fn run(
         &mut self,
         closing: &mut mpsc::UnboundedReceiver<oneshot::Sender<()>>,
-        interrupted: &mut bool,
         backoff: &mut Backoff,
     ) -> Over {
         let begun = async {
@@ -60,9 +59,7 @@ impl<'m> Session<'m> {
             Err(error) => return Over::Down(error),
         };
         backoff.reset();
-        if std::mem::take(interrupted) {
-            self.member.events.tell(SubscriptionEvent::Resumed);
-        }
+        self.member.events.resumed();
         for (topic, _) in &self.member.reads.topics {
             let (publisher, (asked, asks)) = (Arc::clone(&self.member.publisher), mpsc::unbounded_channel());
             self.member.parts.routes(&names::foreign_queue(topic.as_str()), asked);

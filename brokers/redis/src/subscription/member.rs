@@ -78,13 +78,9 @@ pub(super) async fn run(desk: Arc<Desk>, link: Arc<Link>) {
 
 async fn live(desk: Arc<Desk>, link: Arc<Link>) {
     let mut state = link.watch();
-    let mut interrupted = false;
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
     loop {
         let Some(generation) = up(&mut state, &desk).await else { return };
-        if interrupted {
-            desk.events.tell(SubscriptionEvent::Resumed);
-        }
         let begun = Instant::now();
         let stopped = match Member::new(&desk, &link, generation).await {
             Ok(mut member) => member.work(&mut state).await,
@@ -97,9 +93,8 @@ async fn live(desk: Arc<Desk>, link: Arc<Link>) {
                 return;
             }
             Stopped::Interrupted(failure) => {
-                interrupted = true;
                 abandon(&desk);
-                desk.events.tell(SubscriptionEvent::Interrupted(failure.error("the subscription is interrupted")));
+                desk.events.interrupted(failure.error("the subscription is interrupted"));
                 // A server that refuses everything is not asked all the time.
                 if begun.elapsed() > LONG_ENOUGH {
                     backoff.reset();
@@ -164,10 +159,14 @@ impl Member {
             if self.desk.is_closing() {
                 return self.close().await;
             }
-            match self.turn().await {
-                Ok(true) => continue,
-                Ok(false) => {}
+            let more = match self.turn().await {
+                Ok(more) => more,
                 Err(stopped) => return stopped,
+            };
+            // A connection is not enough: the server has answered over it.
+            self.desk.events.resumed();
+            if more {
+                continue;
             }
             let next = self.next();
             let desk = Arc::clone(&self.desk);
