@@ -229,6 +229,28 @@ async fn a_foreign_message_whose_letter_does_not_fit_stays_where_it_is_and_is_se
     assert!(stopped.error.contains("raise `max_message`"), "{stopped:?}");
 }
 
+#[handler(name = "swear", group = "swear")]
+async fn swear(_: Order) -> Result<(), convoke::BoxError> {
+    Err(permanent("☃".repeat(4000)).into())
+}
+
+/// On NATS a header is text, and what is none takes three times as much.
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_that_is_too_large_on_its_way_dies_with_fewer_headers() {
+    let app = App::new("bad").only(["swear"]);
+    let app = TestApp::start_on(app, "memory://?guise=nats&max_message=20000").await.unwrap();
+    let order = serde_json::to_string(&Order::of(&"x".repeat(7_000), 1)).unwrap();
+    app.publish_message(foreign().payload(order.clone()).build()).await.unwrap();
+    app.settled().await;
+    let letters = app.dead_letters("swear");
+    assert_eq!(letters.len(), 1, "{}", app.story());
+    assert_eq!(letters[0].payload(), &order);
+    assert_eq!(header(&letters[0], "convoke-dead-reason"), Some("handler-error"));
+    assert_eq!(header(&letters[0], "convoke-dead-error"), None);
+    let status = status(&app, "swear").await;
+    assert!(status.healthy && status.stopped.is_empty() && status.dead == 1, "{status:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_was_stopped_by_a_refused_dead_letter_is_healthy_once_it_is_taken() {
     let (app, seen) = start(|app| app).await;

@@ -76,6 +76,11 @@ impl State {
         wall: u64,
         written: &mut Written,
     ) -> PublishOutcome {
+        if self.options.headers == HeaderValues::Text
+            && let Cow::Owned(escaped) = convoke_core::escape(outgoing.message.headers())
+        {
+            outgoing.message = outgoing.message.into_builder().headers(escaped).build();
+        }
         let size = outgoing.message.size();
         if let Some(error) = self.refused(&outgoing, size) {
             return PublishOutcome::Rejected { retryable: false, error };
@@ -83,11 +88,6 @@ impl State {
         let unrouted = self.options.unrouted == Unrouted::Drop && self.topics[topic].groups.is_empty();
         if unrouted && outgoing.require_route {
             return PublishOutcome::Unroutable;
-        }
-        if self.options.headers == HeaderValues::Text
-            && let Cow::Owned(escaped) = convoke_core::escape(outgoing.message.headers())
-        {
-            outgoing.message = outgoing.message.into_builder().headers(escaped).build();
         }
         let Outgoing { message, deliver_at, .. } = outgoing;
         let size = size as u64;

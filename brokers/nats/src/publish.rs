@@ -17,6 +17,9 @@ use crate::link::Link;
 use crate::topology::Found;
 use crate::{names, schedule, topology, wire};
 
+/// What is kept free in headers for those of a dead letter that it cannot do without.
+const ROOM: usize = 1024;
+
 /// What publishing remembers of topics: how many partitions they have, which never changes.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
@@ -100,13 +103,14 @@ async fn send(link: &Link, places: &Places, outgoing: Outgoing, deadline: Instan
         return Err(refused(Error::new(ErrorKind::Unsupported, text)));
     }
     let due = outgoing.deliver_at;
+    // What is only copied (a dead letter, a redrive) may be as large as the server takes: there it came from.
+    let (most, room) = if outgoing.verbatim { (usize::MAX, 0) } else { (link.max_message(), ROOM) };
     let message = outgoing.message;
     let topic = message.topic().clone();
-    if message.size() > link.max_message() {
+    if message.size() > most {
         let text = format!(
-            "the message for `{topic}` has {} bytes, and NATS takes {} here; send less, or raise its `max_payload`",
+            "the message for `{topic}` has {} bytes, and NATS takes {most} here; send less, or raise its `max_payload`",
             message.size(),
-            link.max_message()
         );
         return Err(refused(Error::new(ErrorKind::TooLarge, text)));
     }
@@ -130,6 +134,9 @@ async fn send(link: &Link, places: &Places, outgoing: Outgoing, deadline: Instan
         schedule::write(&mut headers, due, subject);
         let id = wire::deduplication_id(&message).unwrap_or_else(new_id);
         subject = names::schedule(topic.as_str(), &id);
+    }
+    if !link.takes(wire::size(&headers) + room, message.payload().len()) {
+        return Err(refused(too_large(&topic)));
     }
     let publish = PublishMessage::build().payload(message.payload().clone()).headers(headers);
     match timeout_at(deadline, link.jetstream.send_publish(subject, publish)).await {
@@ -176,6 +183,14 @@ fn unanswered(topic: &Topic) -> Error {
     Error::new(ErrorKind::Unknown, format!("no answer came to a message for `{topic}`: it may have been stored"))
 }
 
+fn too_large(topic: &Topic) -> Error {
+    let text = format!(
+        "the message for `{topic}` is larger with its headers than the server takes (they have 64 KiB at most); send less, or raise \
+         its `max_payload`"
+    );
+    Error::new(ErrorKind::TooLarge, text)
+}
+
 fn failed(topic: &Topic, error: PublishError) -> PublishOutcome {
     let refused = |retryable, kind, text: String| PublishOutcome::Rejected { retryable, error: Error::new(kind, text) };
     match error.kind() {
@@ -188,13 +203,7 @@ fn failed(topic: &Topic, error: PublishError) -> PublishOutcome {
             ErrorKind::NotFound,
             format!("no stream takes messages for `{topic}` now; create the topic, or wait until the server has opened it"),
         ),
-        PublishErrorKind::MaxPayloadExceeded => refused(
-            false,
-            ErrorKind::TooLarge,
-            format!(
-                "the message for `{topic}` is larger with its headers than the server takes; send less, or raise its `max_payload`"
-            ),
-        ),
+        PublishErrorKind::MaxPayloadExceeded => PublishOutcome::Rejected { retryable: false, error: too_large(topic) },
         _ => {
             let text = format!("NATS refused a message for `{topic}`");
             let kind = crate::failure::kind_of(&error, ErrorKind::Rejected);

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{open, topology, unique};
-use convoke_core::Incoming;
-use convoke_core::broker::{Broker, EnsureMode, Settle, Settlement, SubscribeSpec, Subscription, SubscriptionEvent};
+use convoke_core::broker::{
+    Broker, EnsureMode, PublishOutcome, Settle, Settlement, SubscribeSpec, Subscription, SubscriptionEvent,
+};
+use convoke_core::{ErrorKind, Incoming, Message, Outgoing};
 use convoke_nats::async_nats::{Client, HeaderMap, jetstream};
 use convoke_servers::{Kind, Server};
 use serde_json::json;
@@ -136,4 +138,31 @@ async fn a_foreign_message_that_cannot_be_moved_is_left_and_is_in_nobodys_way() 
     settles_at(&broker, &topic, 6 + 2).await;
     subscription.control.close().await;
     other.control.close().await;
+}
+
+#[tokio::test]
+async fn what_is_only_copied_may_be_as_large_as_the_server_takes_and_what_it_does_not_take_is_too_large() {
+    let server = Server::shared(Kind::Nats).await.unwrap();
+    let (topic, broker) = (unique("copied"), connect(&server).await);
+    broker.ensure(&topology(&topic, ["g"]), EnsureMode::Create).await.unwrap();
+    let (max, declared) = (client(&broker).max_payload(), broker.capabilities().max_message.unwrap());
+    let publish = async |verbatim, headers: usize, payload: usize| {
+        let message = Message::builder(topic.as_str()).header("x", vec![b'x'; headers]).payload(vec![b' '; payload]);
+        let mut outgoing = Outgoing::new(message.build());
+        outgoing.verbatim = verbatim;
+        match broker.publish(vec![outgoing]).await.remove(0) {
+            PublishOutcome::Confirmed(_) => None,
+            PublishOutcome::Rejected { retryable: false, error } => Some(error.kind()),
+            other => panic!("{other:?}"),
+        }
+    };
+    let too_large = Some(ErrorKind::TooLarge);
+    assert_eq!(publish(true, 10, max - 100).await, None, "a copy");
+    assert_eq!(publish(true, 10, max).await, too_large);
+    assert_eq!(publish(false, 10, declared - 100).await, None, "what an application publishes");
+    assert_eq!(publish(false, 10, max - 100).await, too_large);
+    // In a stream, headers have a limit of their own; for a dead letter there is room in it.
+    assert_eq!(publish(true, 65_000, 1).await, None);
+    assert_eq!(publish(true, 66_000, 1).await, too_large);
+    assert_eq!(publish(false, 65_000, 1).await, too_large);
 }

@@ -58,7 +58,8 @@ pub struct Options {
     /// `prefetch`: how many messages of a partition the server sends ahead. By default as many as the partition's even share of what
     /// the subscription may have in flight.
     pub prefetch: Option<u16>,
-    /// `max_message`: the largest message in bytes. Default 1 MiB; a server of 4.x takes 16 MiB unless configured, and one before that 128 MiB.
+    /// `max_message`: the largest message that applications publish, in bytes; a dead letter may be larger. Default 1 MiB; a server of 4.x
+    /// takes 16 MiB unless configured, and one before that 128 MiB.
     pub max_message: usize,
 }
 

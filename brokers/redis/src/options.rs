@@ -35,7 +35,7 @@ pub struct Options {
     /// `keep`: how long messages are kept that every group has settled, for groups that come later; `keep=forever` discards
     /// nothing. Default 1 h. What a group has not read, or not settled, is never discarded.
     pub keep: Option<Duration>,
-    /// `max_message`: the largest message in bytes. Default 1,048,576.
+    /// `max_message`: the largest message that applications publish, in bytes; a dead letter may be larger. Default 1,048,576.
     pub max_message: usize,
     user: Option<(String, Option<Secret>)>,
     tls: Option<Tls>,

@@ -128,8 +128,9 @@ impl Press {
     async fn prepare(&self, index: usize, outgoing: &Outgoing) -> Result<(Sent, Cmd), PublishOutcome> {
         let rejected = |error| PublishOutcome::Rejected { retryable: false, error };
         let message = &outgoing.message;
+        // What is only copied (a dead letter, a redrive) is there, so that Redis takes it.
         let max = self.link.options.max_message;
-        if message.size() > max {
+        if message.size() > max && !outgoing.verbatim {
             let text =
                 format!("the message has {} bytes and `max_message` is {max}; raise it in the URL, or send less", message.size());
             return Err(rejected(Error::new(ErrorKind::TooLarge, text)));

@@ -21,6 +21,9 @@ use crate::{failure, names, wire};
 /// The client's default for the largest frame, less what a frame has of its own.
 const FRAME: usize = 128 * 1024 - 8;
 
+/// What is kept free in it for the headers of a dead letter that it cannot do without.
+const ROOM: usize = 1024;
+
 /// How often a closing connection looks whether everything is answered.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -149,9 +152,10 @@ impl Publisher {
 
     async fn ready(&self, outgoing: Outgoing) -> Result<Ready, Error> {
         self.shared.open()?;
-        let max = self.shared.options.max_message;
+        // What is only copied (a dead letter, a redrive) is there, so that the server takes it.
+        let (max, copied) = (self.shared.options.max_message, outgoing.verbatim);
         let message = outgoing.message;
-        if message.size() > max {
+        if message.size() > max && !copied {
             let text = format!("a message has {max} bytes at most (`max_message`), and this one {}", message.size());
             return Err(Error::new(ErrorKind::TooLarge, text));
         }
@@ -170,7 +174,7 @@ impl Publisher {
         let id = message.id().unwrap_or_default().to_owned();
         // A bare message needs something by which its return is known; a property is no header.
         let mark = if id.is_empty() || id.len() > 255 { new_mark() } else { id.clone() };
-        let properties = wire::properties(&message, &mark, FRAME)?;
+        let properties = wire::properties(&message, &mark, if copied { FRAME } else { FRAME - ROOM })?;
         let (key, payload) = (names::routing_key(partition), message.payload().clone());
         Ok(Ready { topic, key, payload, properties, mark, require_route: outgoing.require_route, id })
     }

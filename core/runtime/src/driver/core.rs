@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use convoke_core::broker::{Commit, Deliveries, Settle, Settlement, SubscriptionControl};
 use convoke_core::cloudevents::derived_id;
-use convoke_core::{Claims, Delivered, Delivery, Epoch, MessageBuilder, Outgoing, PartId, Topic, names};
+use convoke_core::{Claims, Delivered, Delivery, Epoch, ErrorKind, MessageBuilder, Outgoing, PartId, Topic, names};
 use convoke_engine::{Answer, Engine, In, Meta, Note, Out, Published, RouteId, Slot, Time, Verdict};
 
 use super::bodies::{Bodies, Failure, Said as BodySaid};
 use super::calls::Ended;
 use super::claims::{ClaimTable, ticket};
-use super::dead::{Death, letter};
+use super::dead::{Death, letter, spare};
 use super::retry::restore;
 use super::route::{Counters, RouteRunner, Routed, UnknownEvents, identity, take_in};
 use super::stop::{OnGap, Stopped};
@@ -520,16 +520,24 @@ impl Core {
         self.step(now, In::Published { slot, result });
     }
 
-    /// A publish for this slot was refused for good.
-    pub(crate) fn refused(&mut self, slot: Slot, error: &convoke_core::Error) {
+    /// A publish for this slot was refused for good. `Again` if something smaller can be published in its place.
+    pub(crate) fn refused(&mut self, slot: Slot, error: &convoke_core::Error) -> Published {
         if self.refused_wait(slot, error) {
-            return;
+            return Published::Refused;
         }
-        let Some(body) = self.bodies.get_mut(slot) else { return };
-        if body.replacement.is_some() {
+        let Some(body) = self.bodies.get_mut(slot) else { return Published::Refused };
+        if let Some(letter) = &body.replacement {
+            // On their way headers grow, and brokers have limits that they do not tell.
+            if error.kind() == ErrorKind::TooLarge
+                && let Some(smaller) = spare(letter)
+            {
+                tracing::warn!(%error, "a dead letter was too large: it is published without the text of its error");
+                body.replacement = Some(smaller);
+                return Published::Again;
+            }
             Failure::record(&mut body.failure, error);
             tracing::error!(%error, "a dead letter was refused");
-            return;
+            return Published::Refused;
         }
         // The engine turns to the dead letters next, which are made with this error in them.
         body.returned.clear();
@@ -539,6 +547,7 @@ impl Core {
             Failure::record(&mut body.failure, error);
             Counters::add(&self.routes[body.route.0 as usize].counters.failed);
         }
+        Published::Refused
     }
 
     /// A settlement is answered. Within [`elapse`](Self::elapse) and [`follow`](Self::follow).

@@ -61,6 +61,13 @@ pub(crate) fn letter(incoming: &Incoming, topic: &Topic, death: &Death<'_>, max_
     outgoing
 }
 
+/// The same letter without what it can do without. `None` if it has nothing of that.
+pub(super) fn spare(letter: &Outgoing) -> Option<Outgoing> {
+    let mut spare = letter.clone();
+    spare.message = OPTIONAL.into_iter().fold(spare.message, without);
+    (spare.message.headers().len() < letter.message.headers().len()).then_some(spare)
+}
+
 fn without(letter: Message, name: &str) -> Message {
     let mut letter = letter.into_builder();
     letter.headers_mut().retain(|other| other != name);

@@ -82,12 +82,11 @@ impl Driver {
                 match outcome {
                     Some(PublishOutcome::Confirmed(_)) => {}
                     Some(PublishOutcome::Rejected { retryable: false, error }) => {
-                        core.refused(*slot, &error);
-                        result = Published::Refused;
+                        result = core.refused(*slot, &error);
                     }
                     Some(PublishOutcome::Unroutable) => {
-                        core.refused(*slot, &Error::new(ErrorKind::Rejected, "nobody's queue takes what the handler returned"));
-                        result = Published::Refused;
+                        let error = Error::new(ErrorKind::Rejected, "nobody's queue takes what the handler returned");
+                        result = core.refused(*slot, &error);
                     }
                     // Refused for now, or not answered: the same again, under the same id.
                     _ if result == Published::Confirmed => result = Published::Again,
