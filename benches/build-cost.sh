@@ -28,7 +28,8 @@ program() {
 }
 
 convoke_needs() {
-    printf 'convoke = { path = "%s" }\ntokio = { version = "1", features = ["macros", "rt-multi-thread"] }\n' "$root"
+    # What is committed, from a repository: as a dependency from a registry, and unlike one by a path, it is not built incrementally.
+    printf 'convoke = { git = "file://%s" }\ntokio = { version = "1", features = ["macros", "rt-multi-thread"] }\n' "$root"
 }
 
 convoke_source() {

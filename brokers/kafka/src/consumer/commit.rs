@@ -168,7 +168,12 @@ impl State {
                 Settled::Stale
             }
             Err(code) => {
-                tracing::debug!(topic = %part.place.0, partition = part.place.1, %code, "a commit has failed");
+                let (topic, partition) = (&part.place.0, part.place.1);
+                if part.open || matches!(code, Code::RebalanceInProgress | Code::IllegalGeneration) {
+                    tracing::debug!(%topic, partition, %code, "a commit has failed");
+                } else {
+                    tracing::warn!(%topic, partition, %code, "Kafka does not take the first commit, before which nothing is delivered; it is repeated");
+                }
                 Settled::Failed(failed(code))
             }
         };
