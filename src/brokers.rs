@@ -36,11 +36,15 @@ adapters! {
     RABBITMQ = convoke_rabbitmq if "rabbitmq";
 }
 
-static BROKERS: [BrokerFactory; 5] = [
+/// A scheme of its own wants a feature of its own.
+const REDIS_TLS: Option<OpenBroker> = if cfg!(feature = "redis-tls") { REDIS } else { None };
+
+static BROKERS: [BrokerFactory; 6] = [
     BrokerFactory::new(&["memory"], "memory", "memory://", MEMORY),
     BrokerFactory::new(&["kafka"], "kafka", "kafka://localhost:9092", KAFKA),
     BrokerFactory::new(&["nats"], "nats", "nats://localhost:4222", NATS),
-    BrokerFactory::new(&["redis", "rediss"], "redis", "redis://localhost:6379", REDIS),
+    BrokerFactory::new(&["redis"], "redis", "redis://localhost:6379", REDIS),
+    BrokerFactory::new(&["rediss"], "redis-tls", "rediss://localhost:6379", REDIS_TLS),
     BrokerFactory::new(&["amqp", "amqps"], "rabbitmq", "amqp://localhost:5672", RABBITMQ),
 ];
 
@@ -49,3 +53,4 @@ inventory::submit! { Entry::Broker(&BROKERS[1]) }
 inventory::submit! { Entry::Broker(&BROKERS[2]) }
 inventory::submit! { Entry::Broker(&BROKERS[3]) }
 inventory::submit! { Entry::Broker(&BROKERS[4]) }
+inventory::submit! { Entry::Broker(&BROKERS[5]) }

@@ -48,7 +48,7 @@
 //! | `kafka` | no | 26 | Apache Kafka, `kafka://` |
 //! | `kafka-tls` | no | 27 | the same with TLS and SCRAM |
 //! | `redis` | no | 41 | Redis Streams, `redis://` |
-//! | `redis-tls` | no | 51 | the same with TLS, `rediss://` |
+//! | `redis-tls` | no | 56 | the same with TLS, `rediss://` |
 //! | `nats` | no | 103 | NATS JetStream, `nats://` |
 //! | `rabbitmq` | no | 130 | RabbitMQ, `amqp://` and `amqps://` |
 //! | `config` | no | 5 | configuration files: `App::config_file`, `CONVOKE_CONFIG` |

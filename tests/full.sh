@@ -35,6 +35,8 @@ brokers_2() { adapters_of 1; }
 real_time() {
     step cargo test -p convoke-memory --test conformance -- --ignored
     step cargo test -p convoke-servers
+    # Servers that speak TLS, which is a feature of these two and comes with the others.
+    for adapter in kafka redis; do step cargo test -p "convoke-$adapter" --features tls --test tls; done
     step cargo test -p alarm-digest --features kafka,nats,redis,rabbitmq,postgres --test brokers --test replicas --test stores
 }
 

@@ -22,6 +22,8 @@ tests/servers.sh status   [NAME...]   prints what runs
 tests/servers.sh remove   [NAME...]   kills them and deletes their data
 tests/servers.sh versions [KIND...]   prints the versions of what is installed
 A KIND is one of: $kinds. A NAME is a kind, or a kind and a suffix, as in redis-2.
+A broker that is started for the first time with the variable PASSWORD lets in the user \`ada\` alone, with that password; and with TLS=yes it
+speaks nothing but TLS, with TLS=mutual to clients with a certificate alone. The certificates lie in its folder, below target/servers/run.
 TEXT
 }
 
@@ -152,15 +154,59 @@ free() {
     for port in $(seq "$1" $(($1 + 63))); do ! listens "$port" || return 1; done
 }
 
+# What it takes to keep others out lies in the server's folder, so that it stays with the server.
+secure() {
+    local folder=$home/run/$1
+    [ -z "${PASSWORD:-}" ] || echo "$PASSWORD" >"$folder/password"
+    [ -z "${TLS:-}" ] || [ -d "$folder/tls" ] || certify "$folder" || fail "no certificates for $1; is openssl there? see $folder/log"
+}
+
+# An authority with a certificate for the server and one for a client; and another authority, which has signed none of them.
+certify() {
+    local tls=$1/tls.part new=(-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes) of
+    mkdir -p "$tls"
+    for of in ca stranger; do
+        openssl req -x509 "${new[@]}" -keyout "$tls/$of.key" -out "$tls/$of.pem" -subj "/CN=tests of convoke: $of" -days 30 2>>"$1/log"
+    done
+    for of in server client; do
+        openssl req "${new[@]}" -keyout "$tls/$of.key" -out "$tls/$of.csr" -subj "/CN=$of" 2>>"$1/log"
+        openssl x509 -req -in "$tls/$of.csr" -CA "$tls/ca.pem" -CAkey "$tls/ca.key" -out "$tls/$of.pem" -days 30 \
+            -extfile <(echo "subjectAltName=IP:127.0.0.1,DNS:localhost") 2>>"$1/log"
+    done
+    openssl verify -CAfile "$tls/ca.pem" "$tls/server.pem" "$tls/client.pem" >>"$1/log" 2>&1 || return 1
+    cat "$tls/server.key" "$tls/server.pem" >"$tls/both.pem"
+    # The server may be another user.
+    chmod a+r "$tls"/*
+    echo "$TLS" >"$tls/mode"
+    mv "$tls" "$1/tls"
+}
+
+tls() { [ -d "$home/run/$1/tls" ]; }
+
+# Whether clients have to show certificates: one word or the other.
+mutual() { if [ "$(cat "$home/run/$1/tls/mode")" = mutual ]; then echo "$2"; else echo "$3"; fi; }
+
+password() { cat "$home/run/$1/password" 2>/dev/null; }
+
+# As it stands in a URL.
+encoded() {
+    local i
+    for ((i = 0; i < ${#1}; i++)); do
+        case ${1:i:1} in [A-Za-z0-9._~-]) printf %s "${1:i:1}" ;; *) printf '%%%02X' "'${1:i:1}" ;; esac
+    done
+}
+
 url() {
-    local port
-    port=$(cat "$home/run/$1/port")
+    local at user='' ca='' s=''
+    at=127.0.0.1:$(cat "$home/run/$1/port")
+    ! password "$1" >/dev/null || user=ada:$(encoded "$(password "$1")")@
+    ! tls "$1" || ca=ca=$home/run/$1/tls/ca.pem s=s
     case $1 in
-    kafka*) echo "kafka://127.0.0.1:$port" ;;
-    nats*) echo "nats://127.0.0.1:$port" ;;
-    redis*) echo "redis://127.0.0.1:$port" ;;
-    rabbitmq*) echo "amqp://guest:guest@127.0.0.1:$port" ;;
-    postgres*) echo "postgres://postgres@127.0.0.1:$port/postgres" ;;
+    kafka*) echo "kafka://$user$at${ca:+?tls=yes&$ca}" ;;
+    nats*) echo "nats://$user$at${ca:+?tls=yes&$ca}" ;;
+    redis*) echo "redis$s://$user$at${ca:+?$ca}" ;;
+    rabbitmq*) echo "amqp$s://${user:-guest:guest@}$at${user:+/shop}${ca:+?$ca}" ;;
+    postgres*) echo "postgres://postgres@$at/postgres" ;;
     esac
 }
 
@@ -169,14 +215,14 @@ start() {
     [ -z "$(missing "$kind")" ] || fail "$kind is not installed: run \`tests/servers.sh install $kind\`"
     mkdir -p "$folder/data"
     if ! alive "$1"; then
-        [ -n "${held:-}" ] || claim "$1"
+        [ -n "${held:-}" ] || { secure "$1" && claim "$1"; }
         "run_$kind" "$folder" "$(cat "$folder/port")"
     fi
     local pid
     pid=$(cat "$folder/pid")
     for _ in $(seq 600); do
         kill -0 "$pid" 2>/dev/null || break
-        if answer_of "$kind" "$(cat "$folder/port")"; then return; fi
+        if answer_of "$1" "$(cat "$folder/port")"; then return; fi
         sleep 0.1
     done
     tail -n 20 "$folder/log" >&2
@@ -194,7 +240,16 @@ launch() {
 }
 
 run_redis() {
-    launch "$1" redis-server --port "$2" --bind 127.0.0.1 --dir "$1/data" --save "" --appendonly yes --appendfsync always
+    local name=${1##*/} port=(--port "$2") secret
+    : >"$1/redis.conf"
+    if secret=$(password "$name"); then
+        printf 'requirepass "%s"\nuser ada on ">%s" ~* &* +@all\n' "$secret" "$secret" >"$1/redis.conf"
+    fi
+    if tls "$name"; then
+        port=(--port 0 --tls-port "$2" --tls-cert-file "$1/tls/server.pem" --tls-key-file "$1/tls/server.key")
+        port+=(--tls-ca-cert-file "$1/tls/ca.pem" --tls-auth-clients "$(mutual "$name" yes no)")
+    fi
+    launch "$1" redis-server "$1/redis.conf" "${port[@]}" --bind 127.0.0.1 --dir "$1/data" --save "" --appendonly yes --appendfsync always
 }
 
 run_nats() {
@@ -202,17 +257,36 @@ run_nats() {
 listen: "127.0.0.1:$2"
 jetstream { store_dir: "$1/data", sync_interval: always }
 CONF
+    local name=${1##*/} secret
+    if secret=$(password "$name"); then
+        echo "authorization { user: ada, password: \"$secret\" }" >>"$1/nats.conf"
+    fi
+    if tls "$name"; then
+        echo "tls { cert_file: \"$1/tls/server.pem\", key_file: \"$1/tls/server.key\", ca_file: \"$1/tls/ca.pem\"," \
+            "verify: $(mutual "$name" true false) }" >>"$1/nats.conf"
+    fi
     launch "$1" "$(nats_server)" -c "$1/nats.conf"
 }
 
 run_rabbitmq() {
     # What is published is traced, for who has to read all of it. It costs nothing where nobody is bound to the trace.
     # A test that waits for an acknowledgement's time-out does not wait for half an hour.
-    echo '[{rabbit, [{trace_vhosts, [<<"/">>]}, {consumer_timeout, '"${CONSUMER_TIMEOUT:-1800000}"'}, {channel_tick_interval, 1000}]}].' \
+    local name=${1##*/} port=$2 secured='' secret
+    if secret=$(password "$name"); then
+        secured=", {default_user, <<\"ada\">>}, {default_pass, <<\"$secret\">>}, {default_vhost, <<\"shop\">>}"
+    fi
+    if tls "$name"; then
+        # It listens without TLS too, where nobody looks.
+        port=$(($2 + 3))
+        secured+=", {ssl_listeners, [{\"127.0.0.1\", $2}]}, {ssl_options, [{cacertfile, \"$1/tls/ca.pem\"}, {certfile, \"$1/tls/server.pem\"},"
+        secured+=" {keyfile, \"$1/tls/server.key\"}, {verify, $(mutual "$name" verify_peer verify_none)},"
+        secured+=" {fail_if_no_peer_cert, $(mutual "$name" true false)}]}"
+    fi
+    echo '[{rabbit, [{trace_vhosts, [<<"/">>]}, {consumer_timeout, '"${CONSUMER_TIMEOUT:-1800000}"'}, {channel_tick_interval, 1000}'"$secured"']}].' \
         >"$1/advanced.config"
     # The port mapper belongs to the group, lest it stay behind.
     # shellcheck disable=SC2016
-    launch "$1" env HOME="$1" RABBITMQ_NODENAME=rabbit@localhost RABBITMQ_NODE_PORT="$2" RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 \
+    launch "$1" env HOME="$1" RABBITMQ_NODENAME=rabbit@localhost RABBITMQ_NODE_PORT="$port" RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 \
         RABBITMQ_DIST_PORT=$(($2 + 1)) ERL_EPMD_PORT=$(($2 + 2)) ERL_EPMD_ADDRESS=127.0.0.1 RABBITMQ_MNESIA_BASE="$1/data" \
         RABBITMQ_ADVANCED_CONFIG_FILE="$1/advanced.config" RABBITMQ_LOG_BASE="$1" RABBITMQ_PID_FILE="$1/rabbit.pid" RABBITMQ_ENABLED_PLUGINS_FILE="$1/plugins" RABBITMQ_LOGS=- \
         bash -c 'epmd & until (exec 3<>/dev/tcp/127.0.0.1/$ERL_EPMD_PORT) 2>/dev/null; do sleep 0.02; done
@@ -220,11 +294,20 @@ run_rabbitmq() {
 }
 
 run_kafka() {
-    local listeners="PLAINTEXT://127.0.0.1:$2" advertised="PLAINTEXT://127.0.0.1:$2" map="PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT" place
+    local name=${1##*/} protocol=PLAINTEXT secret jaas=()
+    ! tls "$name" || protocol=SSL
+    if secret=$(password "$name"); then
+        [ $protocol = SSL ] && protocol=SASL_SSL || protocol=SASL_PLAINTEXT
+        printf 'KafkaServer { org.apache.kafka.common.security.plain.PlainLoginModule required\nusername=ada password="%s" user_ada="%s"; };\n' \
+            "$secret" "$secret" >"$1/jaas.conf"
+        jaas=("-Djava.security.auth.login.config=$1/jaas.conf")
+    fi
+    # The names of the listeners are no more than names.
+    local listeners="PLAINTEXT://127.0.0.1:$2" advertised="PLAINTEXT://127.0.0.1:$2" map="PLAINTEXT:$protocol,CONTROLLER:PLAINTEXT" place
     for place in $(places "$(basename "$1")"); do
         listeners+=",PROXIED${place#*:}://127.0.0.1:${place%:*}"
         advertised+=",PROXIED${place#*:}://127.0.0.1:${place#*:}"
-        map+=",PROXIED${place#*:}:PLAINTEXT"
+        map+=",PROXIED${place#*:}:$protocol"
     done
     cat - "$here/servers/kafka/server.properties" >"$1/server.properties" <<CONF
 listeners=$listeners,CONTROLLER://127.0.0.1:$(($2 + 1))
@@ -232,12 +315,22 @@ advertised.listeners=$advertised
 listener.security.protocol.map=$map
 controller.quorum.voters=1@127.0.0.1:$(($2 + 1))
 log.dirs=$1/data
+sasl.enabled.mechanisms=PLAIN
+sasl.mechanism.inter.broker.protocol=PLAIN
+$(! tls "$name" || cat <<TLS
+ssl.keystore.type=PEM
+ssl.keystore.location=$1/tls/both.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=$1/tls/ca.pem
+ssl.client.auth=$(mutual "$name" required none)
+TLS
+)
 CONF
     local log4j="-Dlog4j2.configurationFile=$here/servers/kafka/log4j2.properties"
     [ -e "$1/data/meta.properties" ] ||
         java "$log4j" -XX:TieredStopAtLevel=1 -cp "$home/kafka/*" kafka.tools.StorageTool format -t MkU3OEVBNTcwNTJENDM2Qg \
             -c "$1/server.properties" >>"$1/log" 2>&1
-    launch "$1" java -Xms128m -Xmx512m -XX:+UseSerialGC "$log4j" -cp "$home/kafka/*" kafka.Kafka "$1/server.properties"
+    launch "$1" java -Xms128m -Xmx512m -XX:+UseSerialGC "$log4j" "${jaas[@]}" -cp "$home/kafka/*" kafka.Kafka "$1/server.properties"
 }
 
 # It refuses to be root; and another user may not get to where this folder is.
@@ -257,14 +350,19 @@ run_postgres() {
     launch "$1" "${as[@]}" "$bin/postgres" -D "$data/" -p "$2" -c listen_addresses=127.0.0.1 -c unix_socket_directories=
 }
 
-# Whether the server answers a request, each in the first words of its protocol.
+# Whether the server answers a request, each in the first words of its protocol. Behind TLS it is asked for a handshake.
 answer_of() {
     (
         exec 3<>"/dev/tcp/127.0.0.1/$2" || exit 1
-        case $1 in
-        redis) printf 'PING\r\n' >&3 && read -r -t 1 line <&3 && [ "${line%%$'\r'}" = +PONG ] ;;
+        local kind=${1%%-*} line secret
+        secret=$(password "$1") || true
+        ! tls "$1" || kind+=s
+        case $kind in
+        natss) read -r -t 1 line <&3 && [[ $line == INFO* ]] ;;
+        rediss | kafkas | rabbitmqs) openssl s_client -connect "127.0.0.1:$2" </dev/null ;;
+        redis) printf 'PING\r\n' >&3 && read -r -t 1 line <&3 && [[ ${line%%$'\r'} == @(+PONG|-NOAUTH*) ]] ;;
         nats)
-            printf 'CONNECT {"verbose":false}\r\nSUB ready 1\r\nPUB $JS.API.INFO ready 0\r\n\r\n' >&3
+            printf 'CONNECT {"verbose":false,"user":"ada","pass":"%s"}\r\nSUB ready 1\r\nPUB $JS.API.INFO ready 0\r\n\r\n' "$secret" >&3
             while read -r -t 1 line <&3; do [[ $line != *'"memory"'* ]] || exit 0; done
             exit 1
             ;;
@@ -273,7 +371,7 @@ answer_of() {
         postgres) "$(postgres_bin)/pg_isready" -q -h 127.0.0.1 -p "$2" ;;
         rabbitmq) printf 'AMQP\0\0\x09\1' >&3 && [ "$(timeout 1 head -c 8 <&3 | wc -c)" = 8 ] ;;
         esac
-    ) 2>/dev/null
+    ) >/dev/null 2>&1
 }
 
 gone() {
@@ -349,6 +447,7 @@ places() {
 hold() {
     local held=1 command said
     mkdir -p "$home/run/$1"
+    secure "$1"
     claim "$1"
     echo "$(url "$1") $(places "$1" | xargs)"
     while read -r command; do

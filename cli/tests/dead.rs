@@ -174,3 +174,12 @@ async fn a_broker_whose_feature_is_off_is_answered_with_how_the_tool_is_installe
                 `cargo install convoke-cli --features kafka`, and all others that you use\n";
     assert_eq!(err, text);
 }
+
+/// Where only TLS is lacking, that is what is named.
+#[cfg(not(feature = "redis-tls"))]
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_is_reached_by_tls_is_answered_with_the_feature_that_has_it() {
+    let (exit, _, err) = alone("dead list --url rediss://ada:hush@localhost").await;
+    assert_eq!(exit, Exit::Broker);
+    assert!(err.contains("`cargo install convoke-cli --features redis-tls`") && !err.contains("hush"), "{err}");
+}

@@ -5,7 +5,7 @@
 //!
 //! - Who has which partition: [`share()`] by the members that live, [`Tenure`] for how long a membership holds without an answer.
 //! - What goes in and out: [`Events`] to the runtime, with terms counted when they are read; [`Credit`] per partition; [`Epochs`].
-//! - What a URL says: [`UrlOptions`], [`Secret`].
+//! - What a URL says: [`UrlOptions`], [`Secret`], [`Tls`].
 //! - Messages: [`dress`] and [`undress`] for brokers without keys and tombstones of their own, [`Spread`] for the partition of a message.
 //! - [`Backoff`] for whoever tries again.
 
@@ -18,6 +18,7 @@ mod secret;
 mod share;
 mod spread;
 mod tenure;
+mod tls;
 mod url;
 
 pub use backoff::Backoff;
@@ -29,4 +30,5 @@ pub use secret::Secret;
 pub use share::{Share, share};
 pub use spread::Spread;
 pub use tenure::Tenure;
+pub use tls::{Tls, TlsFiles};
 pub use url::UrlOptions;

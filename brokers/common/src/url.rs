@@ -28,6 +28,10 @@ impl<'u> UrlOptions<'u> {
         Self { broker, url, known: Vec::new(), prefixes: Vec::new(), problems: Vec::new() }
     }
 
+    pub(crate) fn scheme(&self) -> &'u str {
+        self.url.scheme()
+    }
+
     fn value(&mut self, name: &'static str) -> Option<String> {
         self.known.push(name);
         let (_, value) = self.url.options().find(|(other, _)| *other == name)?;

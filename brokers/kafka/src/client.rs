@@ -27,6 +27,8 @@ struct State {
     doubt: bool,
     /// Who we are or what we may do was refused.
     refused: Option<String>,
+    /// How often a server hung up that had begun to talk, as one does that wants to know who we are.
+    hung_up: u32,
     closed: bool,
 }
 
@@ -47,7 +49,7 @@ impl Link {
     /// An answer came.
     pub(crate) fn up(&self) {
         let mut state = lock(&self.state);
-        (state.failures, state.doubt, state.refused) = (0, false, None);
+        (state.failures, state.doubt, state.refused, state.hung_up) = (0, false, None, 0);
     }
 
     /// No answer came to a question.
@@ -71,11 +73,17 @@ impl Link {
         if matches!(code, Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL)) {
             state.refused = Some(reason.to_owned());
         }
+        state.hung_up += u32::from(reason.contains("in state UP"));
         // The last of many, that all of them are away, says less than those before it.
         if code != Some(Code::AllBrokersDown) || state.reason.is_empty() {
             reason.clone_into(&mut state.reason);
         }
         state.doubt = true;
+    }
+
+    /// Whether servers hang up that have begun to talk. Once it may be that one was about to stop.
+    pub(crate) fn is_hung_up(&self) -> bool {
+        lock(&self.state).hung_up > 1
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -95,6 +103,12 @@ pub(crate) struct Plain(pub(crate) Arc<Link>);
 
 impl ClientContext for Plain {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        use RDKafkaLogLevel as L;
+        // Why a server may have hung up is told nowhere else; and that it did is told by ourselves.
+        if facility == "FAIL" && matches!(level, L::Warning | L::Info) {
+            self.0.suspect(None, message);
+            return log(L::Debug, facility, message);
+        }
         log(level, facility, message);
     }
 

@@ -21,7 +21,7 @@ fn common(options: &Options, app: &str) -> ClientConfig {
     config.set("allow.auto.create.topics", "false");
     // What follows from it is seen and told by ourselves.
     config.set("log.connection.close", "false");
-    let protocol = match (options.tls, options.user.is_some()) {
+    let protocol = match (options.tls.is_some(), options.user.is_some()) {
         (false, false) => "plaintext",
         (false, true) => "sasl_plaintext",
         (true, false) => "ssl",
@@ -32,8 +32,14 @@ fn common(options: &Options, app: &str) -> ClientConfig {
         config.set("sasl.mechanisms", options.sasl.unwrap_or("PLAIN"));
         config.set("sasl.username", user).set("sasl.password", password.as_ref().map_or("", |password| password.reveal()));
     }
-    for (name, path) in &options.files {
-        config.set(*name, path);
+    if let Some(tls) = &options.tls {
+        let (cert, key) = tls.identity.clone().unzip();
+        let files = [("ssl.ca.location", tls.ca.clone()), ("ssl.certificate.location", cert), ("ssl.key.location", key)];
+        for (name, file) in files {
+            if let Some(file) = file {
+                config.set(name, file.to_string_lossy());
+            }
+        }
     }
     config
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use convoke_broker_common::Tls;
 use convoke_core::{Error, ErrorKind};
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -25,7 +26,10 @@ pub(crate) struct Cluster {
 /// Connects, within a time. Blocks.
 pub(crate) fn connect(options: &Options, app: &str, link: &Arc<Link>, within: Duration) -> Result<Cluster, Error> {
     config::check(options)?;
-    let config = config::asking(options, app, None);
+    // librdkafka says no more than that it could not.
+    options.tls.as_ref().map(Tls::read).transpose()?;
+    let mut config = config::asking(options, app, None);
+    config.set("log.connection.close", "true");
     let client: BaseConsumer<Plain> =
         config.create_with_context(Plain(Arc::clone(link))).map_err(|error| config::refused(&error))?;
     let deadline = Instant::now() + within;
@@ -40,8 +44,12 @@ pub(crate) fn connect(options: &Options, app: &str, link: &Arc<Link>, within: Du
                 // Its words wait in a queue.
                 drop(client.poll(Duration::from_millis(50)));
                 let (reason, refused) = link.said();
+                if options.user.is_none() && link.is_hung_up() {
+                    return Err(unauthorized(options, &reason));
+                }
                 if let Some(refused) = refused {
-                    return Err(unauthorized(options, &refused));
+                    let because = if options.user.is_some() { unauthorized } else { unreachable };
+                    return Err(because(options, &refused));
                 }
                 if Instant::now() >= deadline {
                     let reason = if reason.is_empty() { error.to_string() } else { reason };
@@ -69,11 +77,23 @@ pub(crate) async fn metadata_limit(options: &Options, app: &str, link: &Arc<Link
     Ok(limit.unwrap_or(METADATA))
 }
 
+/// What it means if it is about TLS.
+fn untrusted(options: &Options, reason: &str) -> Option<Error> {
+    let said = Said(reason.to_owned());
+    let told = options.tls.as_ref()?.refused(&format!("Kafka at {}", options.servers), &said)?;
+    Some(told.with_source(said))
+}
+
 fn unauthorized(options: &Options, reason: &str) -> Error {
+    if let Some(told) = untrusted(options, reason) {
+        return told;
+    }
     let who = match &options.user {
-        Some((user, _)) => format!("the Kafka servers at {} refuse the user `{user}`; correct user or password", options.servers),
+        Some((user, _)) => {
+            format!("the Kafka servers at {} refuse the user `{user}`; correct user and password in the URL", options.servers)
+        }
         None => format!(
-            "the Kafka servers at {} refuse the connection; name a user in the URL, or see its `tls…` options",
+            "the Kafka servers at {} want to know who connects; name a user with a password in the URL: `kafka://user:password@host`",
             options.servers
         ),
     };
@@ -81,12 +101,16 @@ fn unauthorized(options: &Options, reason: &str) -> Error {
 }
 
 fn unreachable(options: &Options, reason: &str) -> Error {
+    if let Some(told) = untrusted(options, reason) {
+        return told;
+    }
     let text = if reason.contains("refused") {
         format!("nothing listens at {}; start Kafka there, or correct the URL", options.servers)
     } else if reason.contains("resolve") {
         format!("the name of a server in {} is not known; correct the URL", options.servers)
     } else {
-        format!("no Kafka server answers at {}; see that it is one, and that `tls` is right", options.servers)
+        let perhaps = options.tls.as_ref().map_or_else(|| "perhaps it speaks TLS: write `tls=yes`".to_owned(), Tls::perhaps);
+        format!("no Kafka server answers at {}; see that it is one; {perhaps}", options.servers)
     };
     Error::new(ErrorKind::Connection, text).with_source(Said(reason.to_owned()))
 }

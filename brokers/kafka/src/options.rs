@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use convoke_broker_common::{Secret, UrlOptions};
+use convoke_broker_common::{Secret, Tls, UrlOptions};
 use convoke_core::broker::{BrokerUrl, Native, NativeOption};
 use convoke_core::{Error, ErrorKind};
 
@@ -27,7 +27,8 @@ pub const HANDLER_OPTIONS: &[NativeOption] = &[SESSION, REVOKE_WITHIN, ASSIGNOR]
 /// | `assignor` | `auto` | `cooperative-sticky`, `range`, or `auto`: `range` for subscriptions of several topics, else the other |
 /// | `sasl` | `PLAIN`, with a user | the mechanism: `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` |
 /// | `tls` | `no` | `yes` encrypts; wants the feature `kafka-tls` |
-/// | `tls_ca`, `tls_cert`, `tls_key` | the system's | paths of the roots, the client's certificate and its key (PEM) |
+/// | `ca` | those of the system | with `tls=yes`: a file with the authorities to trust, in PEM |
+/// | `cert`, `key` | none | with `tls=yes`: files with the client's certificate and its key, in PEM |
 /// | `kafka.…`, `producer.…`, `consumer.…` | | any setting of librdkafka, for all clients, for producers, or for consumers; those that a promise stands on are refused |
 #[derive(Clone)]
 #[non_exhaustive]
@@ -49,8 +50,7 @@ pub struct Options {
     pub(crate) servers: String,
     pub(crate) user: Option<(String, Option<Secret>)>,
     pub(crate) sasl: Option<&'static str>,
-    pub(crate) tls: bool,
-    pub(crate) files: Vec<(&'static str, String)>,
+    pub(crate) tls: Option<Tls>,
     /// Settings of librdkafka: for all, for producers, for consumers.
     pub(crate) native: [Vec<(String, String)>; 3],
 }
@@ -112,8 +112,7 @@ impl Options {
             instance: read.text("instance"),
             assignor: None,
             sasl: read.word("sasl", &MECHANISMS),
-            tls: read.flag("tls").unwrap_or(false),
-            files: FILES.iter().filter_map(|(name, setting)| Some((*setting, read.text(name)?))).collect(),
+            tls: read.tls(None, "`tls=yes`"),
             native: ["kafka.", "producer.", "consumer."].map(|prefix| read.behind(prefix)),
         };
         options.read_of_handlers(&mut read);
@@ -148,7 +147,7 @@ impl Options {
     }
 
     fn wants_tls(&self) -> bool {
-        self.tls || self.sasl.is_some_and(|mechanism| mechanism != "PLAIN")
+        self.tls.is_some() || self.sasl.is_some_and(|mechanism| mechanism != "PLAIN")
     }
 
     fn problems(&self) -> Vec<String> {
@@ -168,9 +167,6 @@ impl Options {
         if self.sasl.is_some() && self.user.is_none() {
             problems.push("`sasl` wants a user: `kafka://user:password@host`".to_owned());
         }
-        if !self.files.is_empty() && !self.tls {
-            problems.push("`tls_ca`, `tls_cert` and `tls_key` want `tls=yes`".to_owned());
-        }
         for (name, _) in self.native.iter().flatten() {
             if let Some((_, instead)) = OURS.iter().find(|(ours, _)| ours == name) {
                 problems.push(format!("librdkafka's `{name}` cannot be set: {instead}"));
@@ -184,8 +180,6 @@ const ASSIGNORS: [(&str, Option<&str>); 3] =
     [("auto", None), ("range", Some("range")), ("cooperative-sticky", Some("cooperative-sticky"))];
 const MECHANISMS: [(&str, &str); 3] =
     [("PLAIN", "PLAIN"), ("SCRAM-SHA-256", "SCRAM-SHA-256"), ("SCRAM-SHA-512", "SCRAM-SHA-512")];
-const FILES: [(&str, &str); 3] =
-    [("tls_ca", "ssl.ca.location"), ("tls_cert", "ssl.certificate.location"), ("tls_key", "ssl.key.location")];
 
 #[cfg(test)]
 mod tests {

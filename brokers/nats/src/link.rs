@@ -1,12 +1,14 @@
 //! The connection: opened within bounds, kept up for ever, and what is known of its state.
 
+use std::error::Error as _;
+use std::io::ErrorKind::ConnectionRefused;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, Subject};
 use bytes::Bytes;
-use convoke_broker_common::Backoff;
+use convoke_broker_common::{Backoff, Tls};
 use convoke_core::broker::{BrokerConfig, Health};
 use convoke_core::{Error, ErrorKind};
 use tokio::sync::{OnceCell, watch};
@@ -82,7 +84,7 @@ impl Link {
         let servers = options.servers.join(", ");
         let client = match tokio::time::timeout(config.connect_within, connect.connect(addresses(&options))).await {
             Ok(Ok(client)) => client,
-            Ok(Err(error)) => return Err(refused(&servers, error)),
+            Ok(Err(error)) => return Err(refused(&options, error)),
             Err(_) => return Err(silent(&servers, config.connect_within)),
         };
         state.on(&Event::Connected);
@@ -192,7 +194,7 @@ impl Link {
 }
 
 fn addresses(options: &Options) -> Vec<String> {
-    let scheme = if options.tls { "tls" } else { "nats" };
+    let scheme = if options.tls.is_some() { "tls" } else { "nats" };
     options.servers.iter().map(|server| format!("{scheme}://{server}")).collect()
 }
 
@@ -204,7 +206,7 @@ async fn client_options(config: &BrokerConfig, options: &Options, state: &Arc<St
         .request_timeout(Some(options.timeout))
         // Two pings without an answer end a connection.
         .ping_interval((options.lease / 2).max(Duration::from_secs(1)))
-        .require_tls(options.tls)
+        .require_tls(options.tls.is_some())
         .reconnect_delay_callback(|attempts| {
             let failures = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
             // Chance is in the state of a fresh backoff.
@@ -230,23 +232,48 @@ async fn client_options(config: &BrokerConfig, options: &Options, state: &Arc<St
         };
         connect = connect.credentials_file(file).await.map_err(unreadable)?;
     }
-    if let Some(file) = &options.ca {
-        connect = connect.add_root_certificates(file.clone());
-    }
-    if let Some((cert, key)) = &options.identity {
-        connect = connect.add_client_certificate(cert.clone(), key.clone());
+    if let Some(tls) = &options.tls {
+        // The client reads them each time that it connects, and says less about it.
+        tls.read()?;
+        // It panics where a program has two kinds of cryptography and nobody has chosen one.
+        if async_nats::rustls::crypto::CryptoProvider::get_default().is_none() {
+            let _ = async_nats::rustls::crypto::ring::default_provider().install_default();
+        }
+        if let Some(file) = &tls.ca {
+            connect = connect.add_root_certificates(file.clone());
+        }
+        if let Some((cert, key)) = &tls.identity {
+            connect = connect.add_client_certificate(cert.clone(), key.clone());
+        }
     }
     Ok(connect)
 }
 
-fn refused(servers: &str, error: async_nats::ConnectError) -> Error {
+fn refused(options: &Options, error: async_nats::ConnectError) -> Error {
+    let servers = options.servers.join(", ");
+    let tls = options.tls.clone().unwrap_or(Tls::new("`tls=yes`"));
+    if let Some(told) = tls.refused(&format!("NATS at {servers}"), &error) {
+        let told = match options.tls {
+            Some(_) => told,
+            // The server demanded it.
+            None => Error::new(
+                ErrorKind::Configuration,
+                format!(
+                    "NATS at {servers} wants TLS, and is not trusted; write `tls=yes&ca=/path/to/ca.pem`, a file in PEM with its authority"
+                ),
+            ),
+        };
+        return told.with_source(error);
+    }
+    let nothing =
+        error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>()).is_some_and(|io| io.kind() == ConnectionRefused);
     let (kind, text) = match error.kind() {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => (
             ErrorKind::Unauthorized,
             format!("NATS at {servers} refuses this user; correct user and password, token or credentials in the URL"),
         ),
-        ConnectErrorKind::Tls => {
-            (ErrorKind::Connection, format!("no TLS connection to NATS at {servers}; check `ca`, `cert` and `key` in the URL"))
+        ConnectErrorKind::Io | ConnectErrorKind::Tls if options.tls.is_some() && !nothing => {
+            (ErrorKind::Connection, format!("NATS at {servers} does not take the connection; {}", tls.perhaps()))
         }
         ConnectErrorKind::TimedOut => {
             (ErrorKind::Timeout, format!("NATS at {servers} does not answer; check the address, and that the server runs"))

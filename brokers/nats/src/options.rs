@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use convoke_broker_common::{Secret, UrlOptions};
+use convoke_broker_common::{Secret, Tls, UrlOptions};
 use convoke_core::Error;
 use convoke_core::broker::{BrokerUrl, Native, NativeOption};
 
@@ -43,12 +43,9 @@ pub struct Options {
     pub timeout: Duration,
     /// `bucket`: the key-value bucket of members, owners and attempts. Default `convoke`.
     pub bucket: String,
-    /// `tls`: whether TLS is demanded. Default no, unless the server asks for it.
-    pub tls: bool,
-    /// `ca`: a file with root certificates (PEM), beside those of the system.
-    pub ca: Option<PathBuf>,
-    /// `cert` and `key`: files with the client's certificate and its key (PEM).
-    pub identity: Option<(PathBuf, PathBuf)>,
+    /// `tls`: whether TLS is demanded, with `ca`, a file with the authorities to trust (PEM, by default those of the system), and `cert`
+    /// and `key`, files with the client's certificate and its key. Default no, unless the server asks for it.
+    pub tls: Option<Tls>,
     /// `credentials`: a file with a user's JWT and seed.
     pub credentials: Option<PathBuf>,
     /// `nkey`: the seed of an nkey.
@@ -71,10 +68,6 @@ impl Options {
             read.problem("a URL of NATS has no path: leave out what stands behind the `/`");
         }
         let seconds = Duration::from_secs;
-        let (cert, key) = (read.text("cert"), read.text("key"));
-        if cert.is_some() != key.is_some() {
-            read.problem("a client's certificate has a key: say both `cert` and `key`");
-        }
         let mut options = Self {
             servers: read.servers(4222),
             partitions: read.number("partitions").unwrap_or(8),
@@ -88,9 +81,7 @@ impl Options {
             confirm_acks: false,
             timeout: read.duration("timeout").unwrap_or(seconds(5)),
             bucket: read.text("bucket").unwrap_or_else(|| "convoke".to_owned()),
-            tls: read.flag("tls").unwrap_or(false),
-            ca: read.text("ca").map(PathBuf::from),
-            identity: cert.zip(key).map(|(cert, key)| (cert.into(), key.into())),
+            tls: read.tls(None, "`tls=yes`"),
             credentials: read.text("credentials").map(PathBuf::from),
             nkey: read.secret("nkey"),
             user: read.user(),
@@ -162,11 +153,8 @@ mod tests {
     fn a_url_says_what_differs_from_the_defaults() {
         let options = read("nats://ada:pw@a,b:5?tls=yes&partitions=3&lease=2s&ack=confirmed&cert=c.pem&key=k.pem").unwrap();
         assert_eq!(options.servers, ["a:4222", "b:5"]);
-        assert_eq!(
-            (options.partitions, options.lease, options.confirm_acks, options.tls),
-            (3, Duration::from_secs(2), true, true)
-        );
-        assert_eq!(options.identity, Some(("c.pem".into(), "k.pem".into())));
+        assert_eq!((options.partitions, options.lease, options.confirm_acks), (3, Duration::from_secs(2), true));
+        assert_eq!(options.tls.unwrap().identity, Some(("c.pem".into(), "k.pem".into())));
         assert_eq!(read("nats://localhost").unwrap().ack_wait, Duration::from_secs(30));
     }
 

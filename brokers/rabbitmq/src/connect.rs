@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use convoke_broker_common::Tls;
 use convoke_core::{Error, ErrorKind};
 use lapin::tcp::{AMQPUriTcpExt, OwnedIdentity, OwnedTLSConfig};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
@@ -48,7 +49,7 @@ fn quiet() {
 fn uri(options: &Options, server: &str) -> AMQPUri {
     let (host, port) = server.rsplit_once(':').unwrap_or((server, "5672"));
     AMQPUri {
-        scheme: if options.tls { AMQPScheme::AMQPS } else { AMQPScheme::AMQP },
+        scheme: if options.tls.is_some() { AMQPScheme::AMQPS } else { AMQPScheme::AMQP },
         authority: AMQPAuthority {
             userinfo: AMQPUserInfo { username: options.user.clone(), password: options.password.reveal().to_owned() },
             host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
@@ -63,22 +64,7 @@ fn uri(options: &Options, server: &str) -> AMQPUri {
 }
 
 fn tls(options: &Options) -> Result<OwnedTLSConfig, Error> {
-    let read = |path: &String| {
-        std::fs::read(path).map_err(|error| {
-            let text = format!("the file `{path}`, which the URL names, cannot be read");
-            Error::new(ErrorKind::Configuration, text).with_source(error)
-        })
-    };
-    let cert_chain =
-        match &options.ca {
-            Some(path) => Some(String::from_utf8(read(path)?).map_err(|error| {
-                Error::new(ErrorKind::Configuration, format!("the file `{path}` is not PEM")).with_source(error)
-            })?),
-            None => None,
-        };
-    let identity = match &options.identity {
-        Some((cert, key)) => Some(OwnedIdentity::PKCS8 { pem: read(cert)?, key: read(key)? }),
-        None => None,
-    };
-    Ok(OwnedTLSConfig { identity, cert_chain })
+    let files = options.tls.as_ref().map(Tls::read).transpose()?.unwrap_or_default();
+    let identity = files.identity.map(|(pem, key)| OwnedIdentity::PKCS8 { pem, key });
+    Ok(OwnedTLSConfig { identity, cert_chain: files.ca.map(|pem| String::from_utf8_lossy(&pem).into_owned()) })
 }

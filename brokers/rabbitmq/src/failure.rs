@@ -11,7 +11,10 @@ use crate::options::Options;
 pub(crate) fn connecting(options: &Options, server: &str, error: lapin::Error) -> Error {
     let (kind, text) = match error.kind() {
         Kind::ProtocolError(said) if said.get_id() == 403 => {
-            let text = format!("RabbitMQ at {server} refuses the user `{}`: wrong password, or no such user", options.user);
+            let text = format!(
+                "RabbitMQ at {server} refuses the user `{}`; correct user and password in the URL (`amqp://user:password@host`)",
+                options.user
+            );
             (ErrorKind::Unauthorized, text)
         }
         Kind::ProtocolError(said) if said.get_id() == 530 => {
@@ -24,11 +27,17 @@ pub(crate) fn connecting(options: &Options, server: &str, error: lapin::Error) -
         Kind::IOError(io) if io.kind() == std::io::ErrorKind::ConnectionRefused => {
             (ErrorKind::Connection, format!("nothing listens at {server}; start RabbitMQ there, or correct the URL"))
         }
-        // A server that is asked for AMQP in clear where it speaks TLS, and the other way round, just hangs up.
-        _ => {
-            let tls = if options.tls { "amqps" } else { "amqp" };
-            (ErrorKind::Connection, format!("RabbitMQ at {server} does not take the connection ({tls})"))
-        }
+        _ => match &options.tls {
+            Some(tls) => match tls.refused(&format!("RabbitMQ at {server}"), &error) {
+                Some(told) => return told.with_source(error),
+                None => (ErrorKind::Connection, format!("RabbitMQ at {server} does not take the connection; {}", tls.perhaps())),
+            },
+            // A server that is asked for AMQP in clear where it speaks TLS just hangs up.
+            None => {
+                let text = format!("RabbitMQ at {server} does not take the connection; perhaps it speaks TLS: write `amqps://`");
+                (ErrorKind::Connection, text)
+            }
+        },
     };
     Error::new(kind, text).with_source(error)
 }

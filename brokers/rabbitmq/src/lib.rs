@@ -46,6 +46,7 @@ use convoke_core::broker::{
 use convoke_core::{BoxFuture, Error, Outgoing, Topic};
 use tokio::sync::oneshot;
 
+pub use convoke_broker_common::{Secret, Tls};
 pub use lapin;
 pub use options::{HANDLER_OPTIONS, Options};
 
@@ -85,8 +86,9 @@ impl RabbitMq {
         options.check()?;
         let options = Arc::new(options);
         let begun = Instant::now();
-        let reading = Link::open(&options, app, "reads", within).await?;
-        let publishing = match Link::open(&options, app, "publishes", within.saturating_sub(begun.elapsed())).await {
+        let reading = Link::open(&options, app, "reads", 0, within).await?;
+        let left = within.saturating_sub(begun.elapsed());
+        let publishing = match Link::open(&options, app, "publishes", reading.place(), left).await {
             Ok(publishing) => publishing,
             Err(error) => {
                 reading.give_up();

@@ -42,32 +42,44 @@ pub(crate) struct Link {
     options: Arc<Options>,
     app: String,
     role: &'static str,
+    /// The number of the server that answered first.
+    place: usize,
     state: watch::Sender<State>,
     failed: Notify,
 }
 
 impl Link {
-    /// Connects for the first time, to the first server that answers.
+    /// Connects for the first time, to the first server that answers, beginning with that of this number. One that says nothing leaves
+    /// time for the others.
     pub(crate) async fn open(
         options: &Arc<Options>,
         app: &str,
         role: &'static str,
+        from: usize,
         within: Duration,
     ) -> Result<Arc<Self>, Error> {
-        let begun = Instant::now();
+        let (begun, count) = (Instant::now(), options.servers.len());
         let mut last = None;
-        for number in 0..options.servers.len() {
-            let left = within.saturating_sub(begun.elapsed()).max(FIRST);
+        for number in from..from + count {
+            let others = u32::try_from(from + count - number).unwrap_or(u32::MAX);
+            let left = within.saturating_sub(begun.elapsed()).max(FIRST) / others;
             let sent = Instant::now();
             match connect::connect(options, app, role, number, left).await {
-                Ok(connection) => return Ok(Self::start(options, app, role, connection, sent)),
+                Ok(connection) => return Ok(Self::start(options, app, role, number, connection, sent)),
                 Err(error) => last = Some(error),
             }
         }
         Err(last.unwrap_or_else(|| failure::down(None)))
     }
 
-    fn start(options: &Arc<Options>, app: &str, role: &'static str, connection: Connection, sent: Instant) -> Arc<Self> {
+    fn start(
+        options: &Arc<Options>,
+        app: &str,
+        role: &'static str,
+        place: usize,
+        connection: Connection,
+        sent: Instant,
+    ) -> Arc<Self> {
         let connection = Arc::new(connection);
         let state = State {
             generation: 1,
@@ -82,11 +94,16 @@ impl Link {
             options: Arc::clone(options),
             app: app.to_owned(),
             role,
+            place,
             state: watch::Sender::new(state),
             failed: Notify::new(),
         });
         tokio::spawn(Arc::clone(&link).supervise(connection, sent));
         link
+    }
+
+    pub(crate) const fn place(&self) -> usize {
+        self.place
     }
 
     pub(crate) fn options(&self) -> &Arc<Options> {

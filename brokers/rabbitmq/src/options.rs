@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use convoke_broker_common::{Secret, UrlOptions};
+use convoke_broker_common::{Secret, Tls, UrlOptions};
 use convoke_core::broker::{BrokerUrl, Native, NativeOption};
 use convoke_core::{Error, ErrorKind};
 
@@ -35,12 +35,9 @@ pub struct Options {
     pub password: Secret,
     /// The virtual host: the URL's path. Default `/`.
     pub vhost: String,
-    /// Whether the connection is encrypted: `amqps://`.
-    pub tls: bool,
-    /// `ca`: a file with the certificates to trust, in PEM. By default those of Mozilla.
-    pub ca: Option<String>,
-    /// `cert` and `key`: files with a certificate of our own and its key, in PEM.
-    pub identity: Option<(String, String)>,
+    /// `amqps://`: the connection is encrypted, with `ca`, a file with authorities to trust (PEM) beside those of Mozilla, and `cert` and
+    /// `key`, files with the client's certificate and its key.
+    pub tls: Option<Tls>,
     /// `partitions`: how many partitions a topic has for which the topology names no number. Default 8. It is locked with the
     /// topic's creation.
     pub partitions: u32,
@@ -70,9 +67,7 @@ impl Default for Options {
             user: "guest".to_owned(),
             password: Secret::new("guest"),
             vhost: "/".to_owned(),
-            tls: false,
-            ca: None,
-            identity: None,
+            tls: None,
             partitions: 8,
             heartbeat: Duration::from_secs(4),
             member: Duration::from_millis(2500),
@@ -91,30 +86,19 @@ impl Options {
     /// # Errors
     /// [`ErrorKind::InvalidUrl`], with everything that is wrong with it.
     pub fn from_url(url: &BrokerUrl) -> Result<Self, Error> {
-        let mut options = Self { tls: url.scheme() == "amqps", ..Self::default() };
+        let mut options = Self::default();
         let mut said = UrlOptions::new("RabbitMQ", url);
         if !matches!(url.scheme(), "amqp" | "amqps") {
             said.problem(format!("RabbitMQ's URL begins with `amqp://` or `amqps://`, not with `{}://`", url.scheme()));
         }
-        options.servers = said.servers(if options.tls { 5671 } else { 5672 });
+        options.tls = said.tls(Some("amqps"), "`amqps://`");
+        options.servers = said.servers(if options.tls.is_some() { 5671 } else { 5672 });
         if let Some((user, password)) = said.user() {
             options.user = user;
             options.password = password.unwrap_or_else(|| Secret::new(""));
         }
         if let Some(vhost) = said.path().filter(|path| !path.is_empty()) {
             options.vhost = vhost;
-        }
-        options.ca = said.text("ca");
-        options.identity = match (said.text("cert"), said.text("key")) {
-            (Some(cert), Some(key)) => Some((cert, key)),
-            (None, None) => None,
-            _ => {
-                said.problem("`cert` and `key` go together: name a file for both");
-                None
-            }
-        };
-        if !options.tls && (options.ca.is_some() || options.identity.is_some()) {
-            said.problem("`ca`, `cert` and `key` mean nothing without TLS: write `amqps://`");
         }
         options.partitions = said.number("partitions").unwrap_or(options.partitions);
         options.heartbeat = said.duration("heartbeat").unwrap_or(options.heartbeat);

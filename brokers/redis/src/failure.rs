@@ -35,8 +35,9 @@ impl Failure {
 pub(crate) fn refused(what: &str, error: &RedisError) -> Error {
     let code = error.code().unwrap_or_default();
     let (kind, advice) = match (error.kind(), code) {
-        (Kind::AuthenticationFailed, _) | (_, "WRONGPASS" | "NOAUTH") => {
-            (ErrorKind::Unauthorized, "wrong user or password; correct the URL (`redis://user:password@host`)")
+        (_, "NOAUTH") => (ErrorKind::Unauthorized, "it wants a password; write it into the URL (`redis://user:password@host`)"),
+        (Kind::AuthenticationFailed, _) | (_, "WRONGPASS") => {
+            (ErrorKind::Unauthorized, "it refuses the user or the password; correct the URL (`redis://user:password@host`)")
         }
         (Kind::Server(ServerErrorKind::NoPerm), _) | (_, "NOPERM") => {
             (ErrorKind::Unauthorized, "the user may not do this; the book's page on Redis lists the commands that are needed")

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use convoke_broker_common::{Secret, UrlOptions};
+use convoke_broker_common::{Secret, Tls, UrlOptions};
 use convoke_core::broker::{BrokerUrl, Native, NativeOption};
 use convoke_core::{Error, ErrorKind};
 
@@ -14,8 +14,9 @@ pub const HANDLER_OPTIONS: &[NativeOption] = &[REVOKE];
 
 /// How to reach Redis, and how its streams are used: the words are the options of the URL.
 ///
-/// `redis://[user:password@]host[:port][,host…][/database][?option=value&…]`; `rediss://` with TLS (feature `tls`). Of several
-/// servers the first is used that answers and is no replica.
+/// `redis://[user:password@]host[:port][,host…][/database][?option=value&…]`; `rediss://` with TLS (feature `tls`), and then `ca`, `cert`
+/// and `key`: files in PEM with the authorities to trust (by default Mozilla's), the client's certificate and its key. Of several servers the
+/// first is used that answers and is no replica. What means something in a URL is percent-encoded.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Options {
@@ -39,15 +40,6 @@ pub struct Options {
     pub max_message: usize,
     user: Option<(String, Option<Secret>)>,
     tls: Option<Tls>,
-}
-
-/// TLS, and the files with certificates in PEM.
-#[derive(Debug, Clone, Default)]
-#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "refused before it is read"))]
-pub(crate) struct Tls {
-    pub(crate) roots: Option<String>,
-    pub(crate) certificate: Option<String>,
-    pub(crate) key: Option<String>,
 }
 
 impl Options {
@@ -84,11 +76,7 @@ impl Options {
             keep,
             max_message: said.number("max_message").unwrap_or(1 << 20),
             user,
-            tls: (url.scheme() == "rediss").then(|| Tls {
-                roots: said.text("ca"),
-                certificate: said.text("cert"),
-                key: said.text("cert_key"),
-            }),
+            tls: said.tls(Some("rediss"), "`rediss://`"),
         };
         options.read_of_handlers(&mut said);
         if options.partitions == 0 || options.partitions > MAX_PARTITIONS {
@@ -99,9 +87,6 @@ impl Options {
         }
         if options.max_message == 0 || options.max_message > MAX_MESSAGE {
             said.problem(format!("`max_message` is between 1 and {MAX_MESSAGE}"));
-        }
-        if options.tls.as_ref().is_some_and(|tls| tls.certificate.is_some() != tls.key.is_some()) {
-            said.problem("a client's certificate is named with its key: `cert=…&cert_key=…`");
         }
         said.finish()?;
         if options.tls.is_some() && !cfg!(feature = "tls") {
@@ -126,6 +111,11 @@ impl Options {
 
     pub(crate) fn user(&self) -> Option<(&str, Option<&str>)> {
         self.user.as_ref().map(|(user, password)| (user.as_str(), password.as_ref().map(Secret::reveal)))
+    }
+
+    /// What may be wrong where a server hangs up or says nothing: it speaks no other language to say so.
+    pub(crate) fn perhaps(&self) -> String {
+        self.tls.as_ref().map_or_else(|| "perhaps it speaks TLS: write `rediss://`".to_owned(), Tls::perhaps)
     }
 
     pub(crate) fn tls(&self) -> Option<&Tls> {
@@ -191,7 +181,8 @@ mod tests {
         }
         assert!(read("redis://a/orders").unwrap_err().to_string().contains("number of a database"));
         if !cfg!(feature = "tls") {
-            assert_eq!(read("rediss://a").unwrap_err().kind(), ErrorKind::Unsupported);
+            let error = read("rediss://a").unwrap_err();
+            assert!(error.kind() == ErrorKind::Unsupported && error.to_string().contains("`redis-tls`"), "{error}");
         }
     }
 }

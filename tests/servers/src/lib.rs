@@ -4,7 +4,7 @@
 //! started it, however that ends. A [`Proxy`] stands before it and cuts, stalls, delays and swallows what passes. A [`Client`] speaks
 //! to it as others do: it is written in Python, with libraries that have nothing to do with ours.
 //!
-//! [`conform`] runs the conformance suite with all of these.
+//! [`conform`] runs the conformance suite with all of these. [`secured`] is what holds of servers with passwords and certificates.
 //!
 //! What is missing is installed by `tests/servers.sh install`; a test that needs a server which is not there fails and says so.
 //! Where `CONVOKE_TEST_KAFKA`, `_NATS`, `_REDIS` or `_RABBITMQ` gives a URL, that server is used in place of one of our own. It can be
@@ -15,8 +15,10 @@
 mod client;
 mod held;
 mod kind;
+mod logs;
 mod proxy;
 mod real;
+pub mod secured;
 mod server;
 mod wire;
 

@@ -52,7 +52,8 @@ impl Server {
         Self::launch_with(kind, &[]).await
     }
 
-    /// The same, with variables that `tests/servers.sh` knows: `CONSUMER_TIMEOUT` of RabbitMQ, in milliseconds.
+    /// The same, with variables that `tests/servers.sh` knows: `CONSUMER_TIMEOUT` of RabbitMQ, in milliseconds; `PASSWORD` of the user
+    /// `ada`, and `TLS`, which is `yes` or `mutual`. A server with these two is always ours.
     ///
     /// # Errors
     /// As [`launch`](Self::launch).
@@ -61,7 +62,10 @@ impl Server {
     /// As [`launch`](Self::launch).
     pub async fn launch_with(kind: Kind, variables: &[(&str, &str)]) -> Result<Self, Stop> {
         static COUNT: AtomicUsize = AtomicUsize::new(1);
-        if let Ok(url) = std::env::var(kind.variable()) {
+        let secured = variables.iter().any(|(name, _)| ["PASSWORD", "TLS"].contains(name));
+        if let Ok(url) = std::env::var(kind.variable())
+            && !secured
+        {
             return Ok(Self::new(kind, url, None, Vec::new()));
         }
         let name = format!("{kind}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));

@@ -1,6 +1,7 @@
 //! Making a connection, and what the server says of itself.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use convoke_core::broker::Durability;
@@ -42,35 +43,42 @@ impl Server {
     }
 }
 
-/// Tries the servers in turn.
-pub(crate) async fn connect(options: &Options, app: &str) -> Result<(MultiplexedConnection, Server), Error> {
-    let mut first = None;
-    for server in &options.servers {
-        match connect_to(options, server, app, options.timeout).await {
-            Ok(connected) => return Ok(connected),
+/// Tries the servers in turn, from the one at this place on, and says which it was.
+async fn connect_from(
+    options: &Options,
+    app: &str,
+    place: &AtomicUsize,
+    response: Duration,
+) -> Result<(MultiplexedConnection, Server), Error> {
+    let (mut first, count) = (None, options.servers.len());
+    let from = place.load(Relaxed);
+    for at in (from..from + count).map(|at| at % count) {
+        match connect_to(options, &options.servers[at], app, response).await {
+            Ok(connected) => {
+                place.store(at, Relaxed);
+                return Ok(connected);
+            }
             Err(error) => first = Some(first.unwrap_or(error)),
         }
     }
     Err(first.unwrap_or_else(|| Error::new(ErrorKind::InvalidUrl, "the URL names no server of Redis")))
 }
 
+/// Connects to the first server that will do, beginning with the one at this place.
+pub(crate) async fn connect(options: &Options, app: &str, place: &AtomicUsize) -> Result<(MultiplexedConnection, Server), Error> {
+    connect_from(options, app, place, options.timeout).await
+}
+
 /// A connection whose answers may take as long as `blocks`, and its id.
 pub(crate) async fn connect_for_waiting(
     options: &Options,
     app: &str,
+    place: &AtomicUsize,
     blocks: Duration,
 ) -> Result<(MultiplexedConnection, i64), Error> {
-    let mut first = None;
-    for server in &options.servers {
-        match connect_to(options, server, app, blocks + MARGIN.max(options.timeout)).await {
-            Ok((mut connection, _)) => {
-                let id: i64 = cmd("CLIENT").arg("ID").query_async(&mut connection).await.unwrap_or(0);
-                return Ok((connection, id));
-            }
-            Err(error) => first = Some(first.unwrap_or(error)),
-        }
-    }
-    Err(first.unwrap_or_else(|| Error::new(ErrorKind::InvalidUrl, "the URL names no server of Redis")))
+    let (mut connection, _) = connect_from(options, app, place, blocks + MARGIN.max(options.timeout)).await?;
+    let id: i64 = cmd("CLIENT").arg("ID").query_async(&mut connection).await.unwrap_or(0);
+    Ok((connection, id))
 }
 
 fn client(options: &Options, server: &str) -> Result<Client, Error> {
@@ -101,18 +109,14 @@ fn client(options: &Options, server: &str) -> Result<Client, Error> {
 }
 
 #[cfg(feature = "tls")]
-fn certificates(tls: &crate::options::Tls) -> Result<redis::TlsCertificates, Error> {
-    let read = |file: &String| {
-        let failed = |error| Error::new(ErrorKind::Configuration, format!("the file `{file}` cannot be read")).with_source(error);
-        std::fs::read(file).map_err(failed)
-    };
-    let client_tls = match (&tls.certificate, &tls.key) {
-        (Some(certificate), Some(key)) => {
-            Some(redis::ClientTlsConfig { client_cert: read(certificate)?, client_key: read(key)? })
-        }
-        _ => None,
-    };
-    Ok(redis::TlsCertificates { client_tls, root_cert: tls.roots.as_ref().map(read).transpose()? })
+fn certificates(tls: &convoke_broker_common::Tls) -> Result<redis::TlsCertificates, Error> {
+    let files = tls.read()?;
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Somebody else may have been faster.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+    let client_tls = files.identity.map(|(client_cert, client_key)| redis::ClientTlsConfig { client_cert, client_key });
+    Ok(redis::TlsCertificates { client_tls, root_cert: files.ca })
 }
 
 async fn connect_to(
@@ -129,8 +133,14 @@ async fn connect_to(
         if failure::is_said(&error) && !failure::passes(&error) {
             return failure::refused(&format!("Redis at {server} cannot be used"), &error);
         }
-        let what = if error.is_connection_refusal() { "nothing listens at" } else { "no connection to Redis at" };
-        Error::new(ErrorKind::Connection, format!("{what} {server}; is Redis running there?")).with_source(error)
+        if let Some(told) = options.tls().and_then(|tls| tls.refused(&format!("Redis at {server}"), &error)) {
+            return told.with_source(error);
+        }
+        let text = match error.is_connection_refusal() {
+            true => format!("nothing listens at {server}; is Redis running there?"),
+            false => format!("no connection to Redis at {server}; is Redis running there? Or {}", options.perhaps()),
+        };
+        Error::new(ErrorKind::Connection, text).with_source(error)
     };
     let asked = async {
         let mut connection =
@@ -158,8 +168,13 @@ async fn connect_to(
         Ok((connection, server))
     };
     let timeout = options.timeout * 2;
-    let late = || Error::new(ErrorKind::Connection, format!("Redis at {server} does not answer within {timeout:?}"));
-    tokio::time::timeout(timeout, asked).await.map_err(|_| late())?
+    tokio::time::timeout(timeout, asked).await.map_err(|_| late(options, server, timeout))?
+}
+
+pub(crate) fn late(options: &Options, servers: &str, within: Duration) -> Error {
+    let text =
+        format!("Redis at {servers} does not answer within {within:?}; is it Redis, and reachable? Or {}", options.perhaps());
+    Error::new(ErrorKind::Connection, text)
 }
 
 /// Whether such a server will do, and what it does with what it is given.

@@ -3,12 +3,12 @@
 mod hello;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use convoke_broker_common::Backoff;
+use convoke_core::Error;
 use convoke_core::broker::Health;
-use convoke_core::{Error, ErrorKind};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 use tokio::sync::watch;
@@ -28,6 +28,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 pub(crate) struct Link {
     pub(crate) options: Options,
     app: String,
+    /// Which of the servers it is. Another may be silent, and cost time.
+    place: AtomicUsize,
     state: watch::Sender<State>,
     generations: AtomicU64,
 }
@@ -43,9 +45,9 @@ impl Link {
     /// Connects, and keeps connected from here on. What may pass is tried again until `within` is over.
     pub(crate) async fn open(options: Options, app: String, within: Duration) -> Result<(Arc<Self>, Server), Error> {
         let until = Instant::now() + within;
-        let mut backoff = Backoff::new(FIRST_WAIT, Duration::from_secs(1));
+        let (mut backoff, place) = (Backoff::new(FIRST_WAIT, Duration::from_secs(1)), AtomicUsize::new(0));
         let (connection, server) = loop {
-            let attempt = timeout_at(until, hello::connect(&options, &app)).await;
+            let attempt = timeout_at(until, hello::connect(&options, &app, &place)).await;
             match attempt {
                 Ok(Ok(connected)) => break connected,
                 Ok(Err(error)) if !error.is_retryable() => return Err(error),
@@ -56,22 +58,19 @@ impl Link {
                     }
                     sleep(wait).await;
                 }
-                Err(_) => {
-                    let text = format!("Redis at {} does not answer within {within:?}", options.servers.join(", "));
-                    return Err(Error::new(ErrorKind::Connection, text));
-                }
+                Err(_) => return Err(hello::late(&options, &options.servers.join(", "), within)),
             }
         };
         server.tell(&options);
         let (state, _) = watch::channel(State::Up { generation: 1, connection });
-        let link = Arc::new(Self { options, app, state, generations: AtomicU64::new(1) });
+        let link = Arc::new(Self { options, app, place, state, generations: AtomicU64::new(1) });
         tokio::spawn(keep(Arc::downgrade(&link), link.state.subscribe()));
         Ok((link, server))
     }
 
     /// A connection of its own, for what blocks, with the id by which the server can be asked to unblock it.
     pub(crate) async fn another(&self, response: Duration) -> Result<(MultiplexedConnection, i64), Error> {
-        hello::connect_for_waiting(&self.options, &self.app, response).await
+        hello::connect_for_waiting(&self.options, &self.app, &self.place, response).await
     }
 
     /// Tells of every change.
@@ -154,7 +153,7 @@ async fn keep(link: std::sync::Weak<Link>, mut state: watch::Receiver<State>) {
             State::Down { .. } => {
                 sleep(backoff.failed()).await;
                 let Some(link) = link.upgrade() else { return };
-                let connected = hello::connect(&link.options, &link.app).await;
+                let connected = hello::connect(&link.options, &link.app, &link.place).await;
                 let next = match connected {
                     Ok((connection, _)) => State::Up { generation: link.generations.fetch_add(1, Relaxed) + 1, connection },
                     Err(error) => State::Down { failures: backoff.failures() + 1, reason: error.to_string() },
