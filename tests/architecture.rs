@@ -59,8 +59,8 @@ fn floor_of(folder: &str) -> Option<Floor> {
         "tests/conformance" => floor(&["convoke-core", "convoke-runtime"], true, false),
         // The engine's model, without I/O as the engine is.
         "tests/simulation" => floor(&["convoke-core", "convoke-engine"], false, false),
-        // Real servers, and the suite's harness around them.
-        "tests/servers" => floor(&["convoke-core", "convoke-conformance"], true, false),
+        // Real servers, the suite's harness around them, and an application in processes of its own.
+        "tests/servers" => floor(&["convoke-core", "convoke-conformance", "convoke-runtime"], true, false),
         // Against the raw clients.
         "benches" => floor(&["convoke"], true, true),
         "book" | "cli" => floor(&["convoke"], true, false),

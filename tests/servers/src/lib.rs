@@ -5,6 +5,7 @@
 //! to it as others do: it is written in Python, with libraries that have nothing to do with ours.
 //!
 //! [`conform`] runs the conformance suite with all of these. [`secured`] is what holds of servers with passwords and certificates.
+//! [`Processes`] are those of one group, which are killed.
 //!
 //! What is missing is installed by `tests/servers.sh install`; a test that needs a server which is not there fails and says so.
 //! Where `CONVOKE_TEST_KAFKA`, `_NATS`, `_REDIS` or `_RABBITMQ` gives a URL, that server is used in place of one of our own. It can be
@@ -16,6 +17,7 @@ mod client;
 mod held;
 mod kind;
 mod logs;
+mod processes;
 mod proxy;
 mod real;
 pub mod secured;
@@ -25,6 +27,7 @@ mod wire;
 pub use client::Client;
 pub use convoke_conformance::Side;
 pub use kind::Kind;
+pub use processes::Processes;
 pub use proxy::Proxy;
 pub use real::{Real, conform};
 pub use server::Server;

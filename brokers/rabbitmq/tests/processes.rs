@@ -1,0 +1,9 @@
+//! Processes of one group on a real server, which are killed in turn and told to stop.
+
+use std::process::ExitCode;
+
+use convoke_servers::{Kind, Processes};
+
+fn main() -> ExitCode {
+    Processes::new(Kind::RabbitMq, convoke_rabbitmq::open).option("heartbeat=2s").option("revoke=2s").run()
+}
