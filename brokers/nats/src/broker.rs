@@ -1,6 +1,7 @@
 //! The connection as the runtime sees it.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -208,6 +209,7 @@ impl Broker for Nats {
             parts,
             epochs: Epochs::default(),
             former: Vec::new(),
+            bereft: BTreeSet::new(),
             last_epoch: 0,
             apart: false,
         };

@@ -9,6 +9,7 @@ mod session;
 mod settle;
 mod units;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -66,6 +67,8 @@ pub(crate) struct Reader {
     pub(crate) epochs: Epochs,
     /// The memberships that we had before: what they left is ours, and nobody died of it.
     pub(crate) former: Vec<String>,
+    /// The units that we took of somebody who died, when the runtime has not heard of it yet.
+    pub(crate) bereft: BTreeSet<u32>,
     /// Without a group there are no owners whose revisions could count.
     pub(crate) last_epoch: u64,
     /// Whether messages are asked for over a connection of their own.

@@ -129,10 +129,9 @@ impl<'r> Session<'r> {
         if self.reader.spec.alone {
             self.take_everything();
         } else {
-            for member in std::mem::take(&mut self.reader.former) {
-                // What they left in the bucket is taken over below, and is known as ours.
-                self.reader.store.leave(&self.reader.scope, &member).await?;
-                self.reader.former.push(member);
+            for member in &self.reader.former {
+                // What they left in the bucket is taken over below, and is known as ours: also by the next session, if this one fails here.
+                self.reader.store.leave(&self.reader.scope, member).await?;
             }
             let inbox = self.link.client.new_inbox();
             self.member = inbox.rsplit('.').next().unwrap_or_default().to_owned();

@@ -96,7 +96,11 @@ impl Session<'_> {
         self.units[unit as usize] = Unit::Taking;
         let (store, scope, member) = (self.reader.store.clone(), self.reader.scope.clone(), self.member.clone());
         let before = self.view.owner(unit).cloned();
-        let unclean = before.as_ref().is_some_and(|before| !self.reader.former.contains(&before.member));
+        if before.as_ref().is_some_and(|before| !self.reader.former.contains(&before.member)) {
+            self.reader.bereft.insert(unit);
+        }
+        // If the connection is lost before it is said, the bucket knows of us alone, and it is said the next time.
+        let unclean = self.reader.bereft.contains(&unit);
         let recover = self.recover(&self.parts_of(unit));
         self.under_way.push(Box::pin(async move {
             let epoch = match store.own(&scope, unit, &member, before.map(|before| before.revision)).await {
@@ -157,6 +161,7 @@ impl Session<'_> {
         let Some(Won { epoch, unclean, parts }) = won else {
             // Another was faster; the bucket tells who.
             self.units[unit as usize] = Unit::Free;
+            self.reader.bereft.remove(&unit);
             for index in self.parts_of(unit) {
                 let part = &mut self.reader.parts[index];
                 part.doubt = Doubt::Nothing;
@@ -174,6 +179,7 @@ impl Session<'_> {
         for (index, recovered) in parts {
             self.assign(index, Epoch(epoch), unclean, recovered);
         }
+        self.reader.bereft.remove(&unit);
         if first {
             // What has appeared meanwhile.
             let parts = self.parts_of(unit);
