@@ -14,6 +14,11 @@ use crate::{End, Out, Time};
 /// How long an abort waits for answers.
 const ABORT: Duration = Duration::from_secs(2);
 
+/// Whether it neither runs nor has an answer outstanding.
+fn is_idle(state: State) -> bool {
+    matches!(state, State::Queued | State::Ready | State::Stalled | State::Waiting { .. })
+}
+
 impl Engine {
     pub(crate) fn revoking(&mut self, now: Time, id: PartId, epoch: Epoch, by: Time, out: &mut Vec<Out>) {
         let Some(p) = self.part(id, epoch).filter(|&p| !self.parts[p as usize].over) else { return };
@@ -32,10 +37,9 @@ impl Engine {
     /// Gives back what neither runs nor has an answer outstanding.
     fn give_back_idle(&mut self, now: Time, p: u32, out: &mut Vec<Out>) {
         let members = self.members(p);
-        let idle = |state: State| matches!(state, State::Queued | State::Ready | State::Stalled | State::Waiting { .. });
         // From the last, so that no lane gets a new head from among them.
         for &i in members.iter().rev() {
-            if idle(self.slots[i as usize].state) {
+            if is_idle(self.slots[i as usize].state) {
                 self.withdraw(now, i, out);
                 self.slots[i as usize].state = State::Queued;
             }
@@ -133,10 +137,20 @@ impl Engine {
         }
         // Nothing of it gets a turn while it is taken apart.
         part.by = Some(now);
-        for i in self.members(p).into_iter().rev() {
+        let members = self.members(p);
+        let part = &self.parts[p as usize];
+        // What has failed and waits may yet kill us; what is being settled or published otherwise has not.
+        let untried = |&i: &u32| {
+            let entry = &self.slots[i as usize];
+            let waits = matches!(entry.state, State::Marking | State::PublishWait(Publish::Retry(_))) || is_idle(entry.state);
+            entry.suspect && !entry.marked && waits
+        };
+        let untried = part.unclean && !self.by_watermark() && (part.highest.is_none() || members.iter().any(untried));
+        for i in members.into_iter().rev() {
             self.lose(now, i, out);
         }
         let part = &mut self.parts[p as usize];
+        part.untried = untried;
         part.assigned = false;
         part.known = false;
         self.divide();

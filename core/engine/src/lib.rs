@@ -48,7 +48,9 @@
 //!
 //! After an unclean end, these are suspected of having killed the process: where messages are settled one by one, those that the
 //! broker has delivered before; by watermark, those up to the highest position that the last commit mentions, and the first
-//! `messages` that are delivered, since the last commit is older than the death. Without a place for marks a suspect is still
+//! `messages` that are delivered, since the last commit is older than the death. Where they are
+//! settled one by one, an assignment that is lost before its suspects came, or were tried, leaves the suspicion to the next one, whoever
+//! the broker takes for the last owner; by watermark, the last commit does. Without a place for marks a suspect is still
 //! tried alone, but deaths are not known, so it is not given up for them.
 mod behind;
 mod commit;

@@ -34,8 +34,10 @@ pub(crate) struct Part {
     passed: usize,
     passed_marks: usize,
     /// Whether the last owner died; by watermark, how many of the next messages, and up to which position, are suspects then.
-    unclean: bool,
+    pub(crate) unclean: bool,
     suspects: u32,
+    /// Whether it was lost before all suspects had come and were tried.
+    pub(crate) untried: bool,
     horizon: Option<Position>,
     pub(crate) account: Account,
     /// Whether what it holds waits, so that little of it is taken ahead.
@@ -79,6 +81,7 @@ impl Part {
             passed_marks: 0,
             unclean: false,
             suspects: 0,
+            untried: false,
             horizon: None,
             account: Account::default(),
             waits: false,
@@ -171,7 +174,8 @@ impl Engine {
             until,
             resume: if by_watermark { resume.progress.clone() } else { Progress::default() },
             since: now,
-            unclean: resume.unclean,
+            // The last owner may be ourselves, who lost it before it was known what killed the one before.
+            unclean: resume.unclean || self.parts[id.0 as usize].untried,
             suspects: self.config.messages,
             horizon,
             ..Part::unknown(id.0)

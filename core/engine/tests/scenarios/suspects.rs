@@ -51,6 +51,35 @@ fn a_suspect_that_is_lost_while_it_is_marked_is_freed_with_the_answer() {
 }
 
 #[test]
+fn a_suspect_that_was_lost_before_it_was_tried_is_one_when_it_comes_back() {
+    let mut bench = marks();
+    let (s, _) = bench.deliver(&[suspect(1), on(2, 2)]);
+    bench.lose(0);
+    assert_eq!(freed(&bench.settled(s[0], MARK, Answer::Failed)), [(s[0], End::Lost)]);
+    // The broker takes us for the last owner, who lives.
+    bench.assign(0, 2, None);
+    let (s, out) = bench.deliver_to(0, 2, &[Meta { deliveries: 3, ..meta(1) }, on(2, 2)]);
+    assert_eq!((settles(&out), started(&out)), (vec![(s[0], MARK)], vec![]));
+    assert_eq!(started(&bench.settled(s[0], MARK, Answer::Applied)), [s[0]]);
+    assert_eq!(started(&bench.finish(s[0], Verdict::Ack)), [s[1]]);
+    // What was tried is not suspected again.
+    bench.finish(s[1], Verdict::Ack);
+    bench.lose(0);
+    bench.assign(0, 3, None);
+    let (s, out) = bench.deliver_to(0, 3, &[Meta { deliveries: 4, ..meta(1) }, Meta { deliveries: 2, ..on(2, 2) }]);
+    assert_eq!(started(&out), s);
+}
+
+#[test]
+fn an_assignment_that_is_lost_before_anything_came_leaves_its_suspicion_to_the_next() {
+    let mut bench = marks();
+    bench.lose(0);
+    bench.assign(0, 2, None);
+    let (s, out) = bench.deliver_to(0, 2, &[suspect(1)]);
+    assert_eq!((settles(&out), started(&out)), (vec![(s[0], MARK)], vec![]));
+}
+
+#[test]
 fn what_precedes_a_marked_suspect_in_its_lane_goes_first() {
     let mut bench = marks();
     let (s, _) = bench.deliver(&[suspect(5)]);

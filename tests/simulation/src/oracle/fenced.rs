@@ -12,10 +12,16 @@ impl Oracle {
     }
 
     pub(super) fn lose_all(&mut self, p: usize, stats: &mut Stats) {
-        let epoch = self.shares[p].epoch;
+        let watermark = self.watermark();
+        let share = &mut self.shares[p];
+        share.untried = share.unclean && !share.came && !watermark;
+        let epoch = share.epoch;
         for held in self.slots.iter_mut().flatten() {
             if held.part == p && held.epoch == epoch && !held.lost {
                 held.lost = true;
+                let asked = held.publish.is_some() || held.settling.is_some() || held.end.is_some();
+                let busy = held.running || held.dying || held.owes || held.given_back || asked;
+                self.shares[p].untried |= held.suspect && !held.marked && !busy && !watermark;
                 stats.count(if held.running {
                     Reached::RunningToFenced
                 } else if held.publish.is_some() || held.owes {

@@ -27,7 +27,7 @@ impl Oracle {
             epoch,
             ours: true,
             until,
-            unclean: resume.unclean,
+            unclean: resume.unclean || self.shares[p].untried,
             suspects: self.config.messages,
             horizon,
             resume: resume.progress.clone(),
@@ -59,6 +59,7 @@ impl Oracle {
             share.unused -= 1;
             share.unused_bytes -= i64::from(meta.bytes);
             let closing = share.by.is_some() || self.draining.is_some();
+            share.came |= !(watermark && closing);
             if watermark && !closing {
                 let done = share.resume.done.iter().any(|range| offset(range.0) <= position && position <= offset(range.1));
                 // What lies below the watermark of this assignment is done, too.

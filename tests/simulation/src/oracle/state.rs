@@ -59,6 +59,9 @@ pub(super) struct Share {
     pub(super) until: Option<Time>,
     pub(super) unclean: bool,
     pub(super) suspects: u32,
+    /// Whether anything has come; and whether it was lost before all suspects had come and were tried.
+    pub(super) came: bool,
+    pub(super) untried: bool,
     pub(super) horizon: Option<u64>,
     pub(super) resume: Progress,
     pub(super) since: Time,
