@@ -99,7 +99,9 @@ impl State {
         self.cut = Some(until);
         for g in 0..self.groups.len() {
             for (k, p) in self.all_parts(g) {
+                let owned = self.part(g, k, p).is_some_and(|part| part.owner.is_some());
                 self.lose(g, k, p);
+                self.part(g, k, p).into_iter().for_each(|part| part.cut |= owned);
             }
         }
         for member in self.members.values_mut() {

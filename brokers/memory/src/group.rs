@@ -54,7 +54,9 @@ pub(crate) struct GroupPart {
     epoch: u64,
     /// Whether the last owner died.
     unclean: bool,
-    /// By watermark: the connection of the last owner, which knows of itself that it lives.
+    /// Whether the last owner was cut off from it: if another comes, it may have died.
+    pub(crate) cut: bool,
+    /// The connection of the last owner, which knows of itself that it lives.
     last: u64,
 }
 
@@ -70,7 +72,7 @@ pub(crate) struct Owner {
 
 impl GroupPart {
     pub(crate) fn new(next: u64, by_watermark: bool) -> Self {
-        Self { cursor: Cursor::new(next, by_watermark), owner: None, target: None, epoch: 0, unclean: false, last: 0 }
+        Self { cursor: Cursor::new(next, by_watermark), owner: None, target: None, epoch: 0, unclean: false, cut: false, last: 0 }
     }
 
     /// The owner, if it is this member in this epoch.
@@ -237,7 +239,8 @@ impl State {
         part.owner = Some(Owner { member, part: id, epoch, credit: Credit::default(), revoking: None });
         let (mut resume, open) = part.cursor.resume(now);
         let connection = state.connection;
-        resume.unclean = part.unclean || (open && std::mem::replace(&mut part.last, connection) != connection);
+        let unfinished = open || std::mem::take(&mut part.cut);
+        resume.unclean = part.unclean || (unfinished && part.last != connection);
         part.last = connection;
         #[allow(clippy::cast_possible_truncation, reason = "partitions are counted in u32")]
         let partition = p as u32;
@@ -315,6 +318,7 @@ impl State {
         let mut unsettled = 0;
         for &(k, p) in &member.parts {
             let Some(part) = self.part(g, k, p) else { continue };
+            part.cut &= unclean || part.last != member.connection;
             if part.owner.as_ref().is_some_and(|owner| owner.member == id) {
                 unsettled += part.cursor.in_hand();
                 if !unclean {
