@@ -1,7 +1,7 @@
 //! The conformance suite on the memory broker, in virtual time; and on memory brokers that break a promise each, which it has to
 //! notice.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,6 +10,7 @@ use convoke_core::broker::{Broker, Fault, Faults as _, PublishOutcome};
 use convoke_core::{Error, Headers, Message, MessageBuilder, Outgoing};
 use convoke_memory::{Full, Guise, MemoryBroker, Options};
 use convoke_runtime::App;
+use tokio::time::Instant;
 
 #[path = "conformance/meddling.rs"]
 mod meddling;
@@ -17,6 +18,8 @@ mod meddling;
 mod mutants;
 #[path = "conformance/sabotage.rs"]
 mod sabotage;
+#[path = "conformance/suffering.rs"]
+mod suffering;
 
 struct Memory {
     /// The broker lives as long as this connection.
@@ -25,7 +28,13 @@ struct Memory {
     guise: Option<Guise>,
     sabotage: Option<sabotage::Sabotage>,
     meddling: Option<meddling::Meddling>,
+    /// Where the server is to fall: what stands between it and its clients, and until when it is down.
+    still: Option<suffering::Still>,
+    down: Mutex<Option<Instant>>,
 }
+
+/// For how long nobody gets through to a server that was killed.
+const DOWN: Duration = Duration::from_secs(1);
 
 impl Memory {
     fn new(time: Time) -> Self {
@@ -38,7 +47,13 @@ impl Memory {
         let options = if time == Time::Virtual { options } else { options.lease(Duration::from_secs(2)) };
         let options = guise.into_iter().fold(options, Options::guise);
         let broker = MemoryBroker::with(options).expect("options that can be");
-        Self { broker, time, guise, sabotage: None, meddling: None }
+        Self { broker, time, guise, sabotage: None, meddling: None, still: None, down: Mutex::default() }
+    }
+
+    /// For the case of this name.
+    fn of(self, case: &str) -> Self {
+        let falls = convoke_conformance::fells_the_server(case);
+        Self { still: falls.then(suffering::Still::new), ..self }
     }
 
     async fn publish(&self, message: Message) -> Result<(), Stop> {
@@ -49,7 +64,8 @@ impl Memory {
     }
 }
 
-/// What is left out is lacking: nothing outlives this broker, which cannot be killed alone nor be silent.
+/// What is left out is lacking: nothing outlives this broker, which cannot be killed alone nor be silent. While its server is to fall, it is
+/// what its clients see of that: their connections are gone for a while, with all that they had in hand; and what was confirmed is there.
 #[async_trait]
 impl Harness for Memory {
     fn name(&self) -> String {
@@ -62,8 +78,12 @@ impl Harness for Memory {
 
     async fn open(&self) -> Result<Arc<dyn Broker>, Error> {
         let connection = Arc::new(self.broker.another());
-        Ok(match self.sabotage {
+        let connection: Arc<dyn Broker> = match self.sabotage {
             Some(sabotage) => sabotage::sabotaged(connection, sabotage),
+            None => connection,
+        };
+        Ok(match &self.still {
+            Some(still) => still.before(connection),
             None => connection,
         })
     }
@@ -76,15 +96,28 @@ impl Harness for Memory {
     }
 
     async fn kill(&self) -> Result<(), Stop> {
-        Err(Stop::lacking("the memory broker lives in this process, and nothing outlives it"))
+        if self.still.is_none() {
+            return Err(Stop::lacking("the memory broker lives in this process, and nothing outlives it"));
+        }
+        *self.down.lock().unwrap() = Some(Instant::now() + DOWN);
+        Ok(self.broker.inject(Fault::Cut { down: DOWN })?)
+    }
+
+    async fn start(&self) -> Result<(), Stop> {
+        let until = self.down.lock().unwrap().take();
+        let until = until.ok_or_else(|| Stop::lacking("the memory broker lives in this process, and was not killed"))?;
+        tokio::time::sleep_until(until).await;
+        Ok(())
     }
 
     async fn cut(&self, down: Duration) -> Result<(), Stop> {
         Ok(self.broker.inject(Fault::Cut { down })?)
     }
 
-    async fn freeze(&self, _down: Duration) -> Result<(), Stop> {
-        Err(Stop::lacking("the memory broker answers at once, or is cut off"))
+    async fn freeze(&self, down: Duration) -> Result<(), Stop> {
+        let still = self.still.as_ref();
+        still.ok_or_else(|| Stop::lacking("the memory broker answers at once, or is cut off"))?.stand(down);
+        Ok(())
     }
 
     async fn discard(&self, topic: &str) -> Result<(), Stop> {
@@ -156,18 +189,23 @@ fn lacking(guise: Option<Guise>) -> Vec<&'static str> {
     };
     // There is no wire.
     let wire = convoke_conformance::cases().into_iter().filter(|case| convoke_conformance::disturbs_the_wire(case));
-    LACKING.into_iter().filter(|case| !but.contains(case)).chain(more.iter().copied()).chain(wire).collect()
+    let calm = || LACKING.into_iter().filter(|case| !but.contains(case)).chain(more.iter().copied());
+    // What is lacking while the server is well is so when it falls.
+    let again = |case: &&str| convoke_conformance::fells_the_server(case) && calm().any(|calm| case.starts_with(calm));
+    let falls = convoke_conformance::cases().into_iter().filter(again);
+    calm().chain(wire).chain(falls).collect()
 }
 
 #[test]
 fn the_memory_broker_keeps_the_delivery_contract() {
-    convoke_conformance::run(|_| Memory::new(Time::Virtual)).assert().assert_lacking(&lacking(None));
+    convoke_conformance::run(|case| Memory::new(Time::Virtual).of(case)).assert().assert_lacking(&lacking(None));
 }
 
 #[test]
 fn every_guise_keeps_the_delivery_contract() {
-    let suites = Guise::ALL
-        .map(|guise| std::thread::spawn(move || convoke_conformance::run(|_| Memory::dressed(Some(guise), Time::Virtual))));
+    let suites = Guise::ALL.map(|guise| {
+        std::thread::spawn(move || convoke_conformance::run(|case| Memory::dressed(Some(guise), Time::Virtual).of(case)))
+    });
     let reports = suites.map(|suite| suite.join().expect("a suite that ends"));
     for (report, guise) in reports.iter().zip(Guise::ALL) {
         report.assert().assert_lacking(&lacking(Some(guise)));
@@ -178,5 +216,5 @@ fn every_guise_keeps_the_delivery_contract() {
 #[test]
 #[ignore = "takes some minutes: it waits in real time"]
 fn the_memory_broker_keeps_the_delivery_contract_in_real_time() {
-    convoke_conformance::run(|_| Memory::new(Time::Real { stretch: 1 })).assert();
+    convoke_conformance::run(|case| Memory::new(Time::Real { stretch: 1 }).of(case)).assert();
 }

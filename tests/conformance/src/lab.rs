@@ -119,13 +119,30 @@ impl Lab {
         }
     }
 
-    /// Lets the wire be as it is to be in this case, as soon as the first process has one.
+    /// Lets the wire and the server be as they are to be in this case, as soon as the first process has a connection.
     pub(crate) async fn begin_weather(&self) -> CaseResult {
         if Self::lock(&self.0.passing).is_none() {
             let passing = self.0.weather.begin(self).await?;
             *Self::lock(&self.0.passing) = Some(passing);
         }
         Ok(())
+    }
+
+    /// Waits until the weather of the case is over, where the server falls: all of it has to come while the case is at work.
+    pub(crate) async fn see_the_weather_out(&self) -> CaseResult {
+        if !self.is_falling() {
+            return Ok(());
+        }
+        let passing = Self::lock(&self.0.passing).as_mut().map(|passing| std::mem::replace(passing, Passing::none()));
+        match passing {
+            Some(passing) => passing.over().await,
+            None => Err(Stop::failed("there was no weather yet")),
+        }
+    }
+
+    /// Whether the server has fallen, where it does, and is there again.
+    pub(crate) fn is_over(&self) -> bool {
+        !self.is_falling() || Self::lock(&self.0.passing).as_ref().is_some_and(Passing::is_over)
     }
 
     /// Drains what still runs.
@@ -148,7 +165,12 @@ impl Lab {
 
     /// Whether connections are lost that the case does not cut.
     pub(crate) fn is_broken(&self) -> bool {
-        matches!(self.0.weather, Weather::Broken | Weather::Made)
+        matches!(self.0.weather, Weather::Broken | Weather::Falling | Weather::Made)
+    }
+
+    /// Whether the server is frozen and killed.
+    pub(crate) fn is_falling(&self) -> bool {
+        self.0.weather == Weather::Falling
     }
 
     /// Whether everything takes longer on the wire.
@@ -172,11 +194,13 @@ impl Lab {
         Ok(at_once * (1 + usize::try_from(each).unwrap_or(usize::MAX / at_once / 2)))
     }
 
-    /// So many milliseconds, stretched as the harness says. Everything that a case states in time is made with it.
+    /// So many milliseconds, stretched as the harness says. Everything that a case states in time is made with it. Where the server falls
+    /// all takes longer, so that there is work left when it does.
     pub(crate) fn ms(&self, count: u64) -> Duration {
+        let longer = if self.is_falling() { 4 } else { 1 };
         match self.0.harness.time() {
-            Time::Virtual => Duration::from_millis(count),
-            Time::Real { stretch } => Duration::from_millis(count) * stretch.max(1),
+            Time::Virtual => Duration::from_millis(count) * longer,
+            Time::Real { stretch } => Duration::from_millis(count) * stretch.max(1) * longer,
         }
     }
 

@@ -3,7 +3,8 @@
 //!
 //! Each case runs whole applications on the adapter, in their default configuration, as users do: the adapter, the engine and the
 //! runtime keep the promises together, and are tested together. Processes are started, drained, killed and frozen; connections
-//! are cut; foreign clients write and read the same topics.
+//! are cut; foreign clients write and read the same topics. Some cases run again in bad weather: on a slow or a broken wire, or while the
+//! server freezes, is killed, and comes back.
 //!
 //! # Running it
 //! Write a [`Harness`]: how to open a connection, what a client does that knows nothing of convoke, and, as far as you can, how
@@ -88,5 +89,7 @@ mod weather;
 
 pub use harness::{FILLER, Foreign, Harness, Side, Time, Trouble};
 pub use report::{Outcome, Report, Row};
-pub use run::{AT_ONCE_VARIABLE, CASE_VARIABLE, cases, disturbs_the_wire, needs_the_server_alone, run, run_only};
+pub use run::{
+    AT_ONCE_VARIABLE, CASE_VARIABLE, cases, disturbs_the_wire, fells_the_server, needs_the_server_alone, run, run_only,
+};
 pub use stop::Stop;

@@ -86,6 +86,7 @@ impl Setup {
         let home = Home::new(harness.time()).await?;
         let (tapped, observer, wire, app_name) = (story.clone(), Arc::clone(&watch), lab.wire().clone(), lab.app_name());
         let (journal, topics) = (lab.journal().clone(), lab.topics());
+        let patience = lab.is_falling().then(|| lab.patience());
         let start = async move {
             let connection = harness.open().await?;
             let keeps_order = connection.capabilities().ordering != Ordered::None;
@@ -97,6 +98,8 @@ impl Setup {
             let acts = Acts { process: process.to_owned(), acts, journal, story: tapped.clone() };
             let tap = Tap::new(Arc::clone(&connection), process, tapped, wire);
             let app = App::new(app_name).registry(registry).state(acts).observe(observer).quiet();
+            // A server that is started while others are may take its time.
+            let app = patience.into_iter().fold(app, App::publish_within);
             let app = harness.tamper(configure(app));
             let handle = app.broker(Arc::new(tap)).start().await?;
             Ok::<_, Error>((handle, connection))
@@ -128,12 +131,7 @@ impl Process {
         if self.lab.is_broken() {
             return self.publish_in_turn(topic, notes).await;
         }
-        let mut batch = Vec::with_capacity(notes.len());
-        for note in notes {
-            let encoded = encode(note).map_err(|error| Stop::failed(format!("a note cannot be encoded: {error}")))?;
-            let identified = encoded.topic(topic).header(names::ID, new_id()).header(names::SOURCE, self.lab.app_name());
-            batch.push(Outgoing::new(identified.header(names::SPEC_VERSION, names::SPEC_VERSION_1_0).build()));
-        }
+        let batch = notes.iter().map(|note| outgoing(&self.lab, topic, note)).collect::<Result<_, _>>()?;
         for outcome in self.handle.broker().publish(batch).await {
             check!(matches!(outcome, PublishOutcome::Confirmed(_)), "a publish is not confirmed: {outcome:?}");
         }
@@ -248,11 +246,18 @@ impl Process {
 
     /// No partition was taken from it.
     pub(crate) fn was_never_dispossessed(&self) -> CaseResult {
-        let lost = |sent: &crate::tap::Sent| matches!(sent, crate::tap::Sent::Owned { process, assigned: false } if process == self.name);
+        let lost = |sent: &crate::tap::Sent| matches!(sent, crate::tap::Sent::Owned { process, assigned: false, .. } if process == self.name);
         let lost = self.lab.wire().sent().iter().filter(|sent| lost(sent)).count();
         check!(lost == 0, "{lost} partitions were taken from `{}`", self.name);
         Ok(())
     }
+}
+
+/// A note as a publisher sends it.
+pub(crate) fn outgoing(lab: &Lab, topic: &'static str, note: &Note) -> Result<Outgoing, Stop> {
+    let encoded = encode(note).map_err(|error| Stop::failed(format!("a note cannot be encoded: {error}")))?;
+    let identified = encoded.topic(topic).header(names::ID, new_id()).header(names::SOURCE, lab.app_name());
+    Ok(Outgoing::new(identified.header(names::SPEC_VERSION, names::SPEC_VERSION_1_0).build()))
 }
 
 /// Watches what a process holds.

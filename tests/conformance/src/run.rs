@@ -25,7 +25,7 @@ pub(crate) struct Case {
     pub(crate) name: &'static str,
     /// Whether it makes the server suffer.
     pub(crate) alone: bool,
-    /// What the wire is like meanwhile.
+    /// What the wire and the server are like meanwhile.
     pub(crate) weather: Weather,
     pub(crate) run: fn(Lab) -> BoxFuture<'static, CaseResult>,
 }
@@ -86,7 +86,18 @@ pub fn needs_the_server_alone(case: &str) -> bool {
 /// those that are about nothing else.
 #[must_use]
 pub fn disturbs_the_wire(case: &str) -> bool {
-    crate::cases::all().into_iter().any(|other| other.name == case && other.weather != Weather::Calm)
+    is_in(case, |weather| matches!(weather, Weather::Slow | Weather::Broken | Weather::Made))
+}
+
+/// Whether the server freezes and falls in this case, which takes [`Harness::freeze`], [`Harness::kill`] and [`Harness::start`]. Each of
+/// these runs on one that is well, too.
+#[must_use]
+pub fn fells_the_server(case: &str) -> bool {
+    is_in(case, |weather| weather == Weather::Falling)
+}
+
+fn is_in(case: &str, weather: impl Fn(Weather) -> bool) -> bool {
+    crate::cases::all().into_iter().any(|other| other.name == case && weather(other.weather))
 }
 
 /// The names of all cases, in the order of the promises.
@@ -108,7 +119,13 @@ fn run_one(case: Case, harness: &Arc<dyn Harness>) -> Row {
             let ended = runtime.block_on(async {
                 let lab = Lab::new(harness, case.name, case.weather);
                 *lab_of_case.lock().unwrap_or_else(PoisonError::into_inner) = Some(lab.clone());
-                let result = within(lab.clone(), (case.run)(lab.clone())).await;
+                let mut result = within(lab.clone(), (case.run)(lab.clone())).await;
+                if result.is_ok() {
+                    result = match lab.is_over() {
+                        true => lab.see_the_weather_out().await,
+                        false => Err(Stop::failed("the case was over before the server had fallen: it proves nothing")),
+                    };
+                }
                 lab.clean_up().await;
                 result
             });

@@ -28,8 +28,8 @@ pub(crate) enum Sent {
     Settled { id: String, settle: Settle, applied: bool, at: Instant },
     /// A position was committed, and applied: with it, these messages are done.
     Committed { ids: Vec<String>, at: Instant },
-    /// A partition was assigned, or lost.
-    Owned { process: String, assigned: bool },
+    /// A partition was assigned, or lost; and whether its last owner is taken for dead.
+    Owned { process: String, assigned: bool, unclean: bool },
 }
 
 /// What a case has in common with all its taps.
@@ -242,7 +242,7 @@ struct Seen {
 
 impl Seen {
     fn event(&self, event: &SubscriptionEvent) {
-        let owned = |assigned| Sent::Owned { process: self.process.clone(), assigned };
+        let owned = |assigned, unclean| Sent::Owned { process: self.process.clone(), assigned, unclean };
         let text = match event {
             SubscriptionEvent::Deliveries(deliveries) => {
                 for incoming in &deliveries.messages {
@@ -253,7 +253,7 @@ impl Seen {
             }
             SubscriptionEvent::Renewed { .. } => return,
             SubscriptionEvent::Assigned { topic, partition, epoch, resume, .. } => {
-                self.wire.note(owned(true));
+                self.wire.note(owned(true, resume.unclean));
                 let unclean = if resume.unclean { ", whose owner died" } else { "" };
                 format!("{}: {topic}/{partition} is assigned in epoch {}{unclean}", self.group, epoch.0)
             }
@@ -261,7 +261,7 @@ impl Seen {
                 format!("{}: part {} of epoch {} is to be given up within {within:?}", self.group, part.0, epoch.0)
             }
             SubscriptionEvent::Lost { part, epoch } => {
-                self.wire.note(owned(false));
+                self.wire.note(owned(false, false));
                 format!("{}: part {} of epoch {} is lost", self.group, part.0, epoch.0)
             }
             other => format!("{}: {other:?}", self.group),

@@ -26,6 +26,7 @@ pub(super) async fn d02_a_crash_loses_nothing_and_repeats_only_what_was_not_sett
         told.push((lab.calls().len(), known));
         app = lab.process(life).with(work.clone()).start().await?;
     }
+    lab.see_the_weather_out().await?;
     // What the broker had not been told of when the process died may come again; nothing else may.
     app.settled().await?;
     lab.calls().each_done(0..100)?;

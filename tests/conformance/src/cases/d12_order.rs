@@ -69,6 +69,7 @@ pub(super) async fn d12_a_key_is_in_order_across_restarts_and_crashes(lab: Lab) 
         }
         app = lab.process(life).with(stumbling(&lab, topic)).start().await?;
     }
+    lab.see_the_weather_out().await?;
     app.settled().await?;
     lab.calls().each_done(0..200)?;
     lab.calls().first_starts_in_order()?;

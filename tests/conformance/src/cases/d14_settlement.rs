@@ -51,6 +51,7 @@ pub(super) async fn d14_nothing_is_settled_before_it_is_done(lab: Lab) -> CaseRe
     });
     let app = lab.process("a").with(work).start().await?;
     app.publish(topic, &notes(300, 300)).await?;
+    lab.see_the_weather_out().await?;
     app.settled().await?;
     app.drain().await?;
     // Of one that was repeated, the first time counts.
@@ -70,6 +71,11 @@ pub(super) async fn d14_nothing_is_settled_before_it_is_done(lab: Lab) -> CaseRe
     // Of some it may know without that we heard of it.
     check!(lab.is_broken() || told.len() == 300, "the broker was told of {} messages, of 300", told.len());
     lab.calls().each_done(0..300)?;
+    // Whoever comes back to what was its own has not died. By position it is not known whose it was.
+    if lab.is_falling() && lab.capabilities().await?.settle == SettleBy::Message {
+        let dead = |sent: &Sent| matches!(sent, Sent::Owned { unclean: true, .. });
+        check!(!lab.wire().sent().iter().any(dead), "nobody has died, and somebody is taken for dead");
+    }
     Ok(())
 }
 

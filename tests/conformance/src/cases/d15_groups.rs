@@ -62,6 +62,7 @@ pub(super) async fn d15_when_a_member_dies_others_take_over(lab: Lab) -> CaseRes
     let calm = tokio::time::Instant::now() + lab.ms(1000);
     b.feed(topic, 40, &mut sent, "it is calm", || tokio::time::Instant::now() > calm).await?;
     a.kill().await;
+    lab.see_the_weather_out().await?;
     b.settled().await?;
     lab.calls().each_done(0..sent)?;
     let (repeats, bound) = (lab.calls().done().len() as u64 - sent, lab.may_repeat(4, takes).await? as u64);

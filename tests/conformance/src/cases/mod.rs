@@ -29,8 +29,8 @@ mod d22_redrive;
 mod d23_visible;
 mod d24_gaps;
 
-/// A case is run as it is; and again on a wire that is `slow`, or `broken`, where it says so. One that is `alone` makes the server suffer,
-/// and one about the `wire` disturbs that itself.
+/// A case is run as it is; and again on a wire that is `slow`, or `broken`, and while the server `falls`, where it says so. One that is
+/// `alone` makes the server suffer, and one about the `wire` disturbs that itself.
 macro_rules! cases {
     ($($promise:literal $module:ident: $($name:ident $(($($word:ident)+))?)*;)*) => {
         /// Every case.
@@ -48,6 +48,10 @@ macro_rules! cases {
                 if words.contains(&"broken") {
                     cases.push(Case { name: concat!(stringify!($name), "_on_a_broken_wire"), weather: Weather::Broken, ..case });
                 }
+                if words.contains(&"falls") {
+                    let name = concat!(stringify!($name), "_while_the_server_falls");
+                    cases.push(Case { name, alone: true, weather: Weather::Falling, ..case });
+                }
             })*)*
             cases
         }
@@ -61,7 +65,7 @@ cases! {
         d01_a_message_is_thrown_away_only_where_the_code_says_drop
         d01_a_settlement_that_was_lost_is_repeated_and_the_handler_is_not;
     "D2" d02_crash:
-        d02_a_crash_loses_nothing_and_repeats_only_what_was_not_settled (broken)
+        d02_a_crash_loses_nothing_and_repeats_only_what_was_not_settled (broken falls)
         d02_a_crash_before_the_result_is_confirmed_loses_neither_input_nor_result;
     "D3" d03_connection:
         d03_after_a_cut_work_goes_on_by_itself_and_readiness_tells
@@ -70,14 +74,14 @@ cases! {
         d03_a_frozen_server_loses_nothing (alone)
         d03_whatever_happens_on_the_wire_loses_nothing (wire);
     "D4" d04_publish:
-        d04_ok_means_that_the_broker_has_it (broken)
+        d04_ok_means_that_the_broker_has_it (broken falls)
         d04_each_message_of_a_batch_has_its_own_result
         d04_a_missing_topic_is_an_error
         d04_groups_exist_before_the_first_message
         d04_nobody_subscribed_is_ok;
     "D5" d05_flush:
         d05_a_drain_waits_for_what_was_accepted
-        d05_closing_a_connection_waits_for_what_was_accepted (slow);
+        d05_closing_a_connection_waits_for_what_was_accepted (slow falls);
     "D6" d06_poison:
         d06_what_does_not_decode_is_a_dead_letter_byte_for_byte_and_at_once
         d06_an_unknown_version_is_a_dead_letter_and_never_a_skip
@@ -91,7 +95,7 @@ cases! {
         d07_attempts_are_kept_over_a_clean_restart_and_delays_too
         d07_a_handler_may_say_when_it_is_tried_again;
     "D7b" d07b_crash_loop:
-        d07b_a_message_that_kills_its_process_is_given_up_and_takes_no_others (slow)
+        d07b_a_message_that_kills_its_process_is_given_up_and_takes_no_others (slow falls)
         d07b_what_was_in_flight_at_a_death_is_tried_alone_once;
     "D8" d08_dead_letter:
         d08_after_the_last_attempt_a_dead_letter_says_everything
@@ -103,13 +107,13 @@ cases! {
         d09_what_fails_at_once_comes_no_faster_than_its_backoff_not_even_over_restarts
         d09_a_dead_letter_topic_that_refuses_is_not_stormed;
     "D10" d10_slow:
-        d10_a_slow_handler_is_kept_alive_with_all_that_waits_behind_it (slow)
+        d10_a_slow_handler_is_kept_alive_with_all_that_waits_behind_it (slow falls)
         d10_where_no_lease_can_be_extended_a_longer_timeout_is_refused;
     "D11" d11_panic:
         d11_a_panic_is_a_failed_attempt_and_the_process_lives;
     "D12" d12_order:
         d12_a_key_is_in_order_and_never_beside_itself_across_retries
-        d12_a_key_is_in_order_across_restarts_and_crashes (broken)
+        d12_a_key_is_in_order_across_restarts_and_crashes (broken falls)
         d12_a_key_is_in_order_while_members_come_and_go
         d12_a_slow_key_does_not_hold_up_others
         d12_a_process_that_was_frozen_starts_nothing_that_another_has_taken_over;
@@ -119,23 +123,23 @@ cases! {
         d13_a_held_key_keeps_some_followers_and_then_the_intake_of_its_partition_stops;
     "D14" d14_settlement:
         d14_what_was_settled_above_a_slow_message_is_not_repeated_after_a_crash
-        d14_nothing_is_settled_before_it_is_done (broken)
+        d14_nothing_is_settled_before_it_is_done (broken falls)
         d14_positions_are_committed_below_what_is_in_flight
         d14_what_is_said_of_an_assignment_that_is_over_is_refused;
     "D15" d15_groups:
         d15_groups_each_get_everything
         d15_members_share_the_work_and_joining_and_leaving_loses_nothing (slow)
-        d15_when_a_member_dies_others_take_over (broken)
+        d15_when_a_member_dies_others_take_over (broken falls)
         d15_a_broadcast_gives_every_instance_each_message_while_it_runs
         d15_reading_to_a_marked_end_ends_when_everything_before_it_is_settled;
     "D16" d16_back_pressure:
-        d16_a_flood_with_a_slow_handler_stays_in_the_broker (slow)
+        d16_a_flood_with_a_slow_handler_stays_in_the_broker (slow falls)
         d16_bytes_in_flight_are_bounded_too;
     "D17" d17_isolation:
         d17_a_slow_handler_blocks_no_other;
     "D18" d18_drain:
         d18_a_drain_finishes_what_runs_and_gives_back_the_rest
-        d18_clean_stops_one_after_the_other_repeat_nothing_and_lose_nothing (slow)
+        d18_clean_stops_one_after_the_other_repeat_nothing_and_lose_nothing (slow falls)
         d18_at_the_deadline_what_still_runs_is_cancelled_and_delivered_again
         d18_an_abort_ends_at_once_and_what_ran_is_delivered_again
         d18_what_a_drain_gave_back_does_not_come_and_go_while_it_waits;
@@ -160,7 +164,7 @@ cases! {
         d23_what_a_handler_does_and_has_before_it_can_be_read
         d23_who_is_connected_and_makes_no_progress_is_unhealthy;
     "D24" d24_gaps:
-        d24_what_the_broker_discarded_before_it_was_read_is_reported (broken)
+        d24_what_the_broker_discarded_before_it_was_read_is_reported (broken falls)
         d24_at_a_gap_the_subscription_stops_if_the_policy_says_so;
 }
 
