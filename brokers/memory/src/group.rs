@@ -50,13 +50,11 @@ pub(crate) struct GroupPart {
     pub(crate) owner: Option<Owner>,
     /// Who is to have it.
     pub(crate) target: Option<MemberId>,
-    /// The last epoch.
+    /// The last epoch, and whether its owner died.
     epoch: u64,
-    /// Whether the last owner died.
     unclean: bool,
-    /// Whether the last owner was cut off from it: if another comes, it may have died.
+    /// Whether the last owner was cut off from it, and its connection: if another comes, it may have died.
     pub(crate) cut: bool,
-    /// The connection of the last owner, which knows of itself that it lives.
     last: u64,
 }
 
@@ -239,8 +237,7 @@ impl State {
         part.owner = Some(Owner { member, part: id, epoch, credit: Credit::default(), revoking: None });
         let (mut resume, open) = part.cursor.resume(now);
         let connection = state.connection;
-        let unfinished = open || std::mem::take(&mut part.cut);
-        resume.unclean = part.unclean || (unfinished && part.last != connection);
+        resume.unclean = part.unclean || ((open | std::mem::take(&mut part.cut)) && part.last != connection);
         part.last = connection;
         #[allow(clippy::cast_possible_truncation, reason = "partitions are counted in u32")]
         let partition = p as u32;
