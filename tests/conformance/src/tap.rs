@@ -41,6 +41,8 @@ struct Inner {
     faults: Mutex<Vec<Fault>>,
     /// Ids of messages that the broker knows to be done.
     settled: Mutex<HashSet<String>>,
+    /// Ids of messages of which nobody knows how often the broker has them.
+    doubtful: Mutex<HashSet<String>>,
 }
 
 enum Injected {
@@ -51,7 +53,12 @@ enum Injected {
 
 impl Wire {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Inner { sent: Mutex::default(), faults: Mutex::default(), settled: Mutex::default() }))
+        Self(Arc::new(Inner {
+            sent: Mutex::default(),
+            faults: Mutex::default(),
+            settled: Mutex::default(),
+            doubtful: Mutex::default(),
+        }))
     }
 
     fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -66,6 +73,11 @@ impl Wire {
     /// Whether the broker has been told that a message is done, and took it.
     pub(crate) fn is_settled(&self, id: &str) -> bool {
         Self::lock(&self.0.settled).contains(id)
+    }
+
+    /// Whether a message may be there twice: no answer came to it, and it was published again.
+    pub(crate) fn is_doubtful(&self, id: &str) -> bool {
+        Self::lock(&self.0.doubtful).contains(id)
     }
 
     /// Injects a fault that can be made above the broker.
@@ -142,6 +154,9 @@ impl Tap {
             _ => format!("published to {topic}: nobody's queue takes it"),
         };
         self.story.message(&self.process, &id, outgoing.message.payload(), text);
+        if matches!(outcome, PublishOutcome::Unknown(_)) {
+            Wire::lock(&self.wire.0.doubtful).insert(id);
+        }
         let confirmed = matches!(outcome, PublishOutcome::Confirmed(_));
         self.wire.note(Sent::Published { topic, confirmed, at: Instant::now() });
     }

@@ -21,8 +21,8 @@ pub(super) async fn d02_a_crash_loses_nothing_and_repeats_only_what_was_not_sett
         lab.until("enough is done", || lab.calls().that(How::Done).len() >= until).await?;
         app.kill().await;
         let done = lab.calls().that(How::Done).0.into_iter().map(|call| call.id);
-        let is_known = |id: &String| lab.harness().confirms_settlements() && lab.wire().is_settled(id);
-        let known: HashSet<_> = done.filter(is_known).collect();
+        let is_known = |id: &String| lab.wire().is_settled(id) && !lab.wire().is_doubtful(id);
+        let known: HashSet<_> = done.filter(|id| lab.harness().confirms_settlements() && is_known(id)).collect();
         told.push((lab.calls().len(), known));
         app = lab.process(life).with(work.clone()).start().await?;
     }
