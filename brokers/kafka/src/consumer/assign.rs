@@ -24,7 +24,11 @@ struct Begin {
 impl Shared {
     /// The group gives us partitions. Within `poll`.
     pub(super) fn assigned(&self, consumer: &BaseConsumer<Context>, places: &[Place]) {
-        let leaving = lock(&self.state).phase != Phase::Running;
+        let leaving = {
+            let mut state = lock(&self.state);
+            state.adrift = None;
+            state.phase != Phase::Running
+        };
         let begins = if leaving { Vec::new() } else { self.look_up(consumer, places) };
         let took = starts_of(&begins).and_then(|list| match self.plan.is_cooperative() {
             true => consumer.incremental_assign(&list),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use convoke_core::broker::Health;
 use rdkafka::ClientContext;
 use rdkafka::TopicPartitionList;
 use rdkafka::config::RDKafkaLogLevel;
@@ -19,6 +20,10 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    pub(super) fn is_connected(&self) -> bool {
+        self.link.health() == Health::Up
+    }
+
     pub(super) fn new(shared: &Arc<Shared>, link: &Arc<Link>) -> Self {
         Self { shared: Arc::clone(shared), link: Arc::clone(link) }
     }

@@ -22,6 +22,9 @@ impl Shared {
         let mut state = lock(&self.state);
         let parts: Vec<usize> =
             places.iter().filter_map(|place| state.part_of(place)).filter(|index| state.parts[*index].owned).collect();
+        if lost {
+            state.adrift = Some(Instant::now());
+        }
         if state.phase == Phase::Running && !lost && !parts.is_empty() {
             state = self.drain(consumer, state, &parts);
         }

@@ -46,6 +46,8 @@ pub(crate) struct State {
     last_epoch: u64,
     /// When gaps were found last.
     pub(super) repaired: Option<Instant>,
+    /// Since when everything is lost, and the group has not let us in again.
+    pub(super) adrift: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,6 +155,7 @@ impl Shared {
             sent: Vec::new(),
             last_epoch: 0,
             repaired: None,
+            adrift: None,
         };
         Self { plan, events, state: Mutex::new(state), wake: Condvar::new(), done: watch::Sender::new(false) }
     }

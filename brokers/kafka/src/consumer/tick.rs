@@ -15,6 +15,8 @@ use crate::starts;
 const POSITIONS: Duration = Duration::from_secs(1);
 /// Brokers forget, after days, what was committed for topics that the group does not name to them: the places that follow others.
 const REFRESH: Duration = Duration::from_secs(3600);
+/// How much longer than a session a client may take to join again: others may be slow to give back what they have.
+const ADRIFT: Duration = Duration::from_secs(45);
 const LOOK_FOR_END: Duration = Duration::from_millis(300);
 
 pub(super) struct Tick {
@@ -46,9 +48,23 @@ impl Tick {
             }
             shared.commit_idle(consumer, refresh);
         }
+        self.look_whether_adrift(shared, consumer, now);
         if shared.plan.until_end && now.duration_since(self.looked) >= LOOK_FOR_END {
             shared.look_for_end(consumer);
             self.looked = Instant::now();
+        }
+    }
+
+    /// Whoever has lost everything joins again at once. A client that has not managed for long, though the brokers are there, hangs
+    /// within itself, and another takes its place.
+    fn look_whether_adrift(&self, shared: &Shared, consumer: &BaseConsumer<Context>, now: Instant) {
+        let since = lock(&shared.state).adrift;
+        if since.is_some_and(|since| now.duration_since(since) > self.session + ADRIFT) && consumer.context().is_connected() {
+            tracing::warn!(
+                group = shared.plan.group,
+                "the group took back its partitions, and has let nobody in again; another client joins it"
+            );
+            shared.fail();
         }
     }
 
