@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The full tier: everything that is tested, with everything that it needs.
 #
-# What runs on servers waits more than it computes. So four lanes run side by side; each writes to target/full/, where it is read while
+# What runs on servers waits more than it computes. So three lanes run side by side; each writes to target/full/, where it is read while
 # it goes on, is printed when all have ended, and stops at what fails first.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -18,17 +18,13 @@ step() {
 }
 
 # Each broker under the same contract: all adapters but the embedded one and the two that are no brokers of their own.
-adapters=()
-for adapter in brokers/*/; do
-    adapter=$(basename "$adapter")
-    case $adapter in common | memory | skeleton) ;; *) adapters+=("$adapter") ;; esac
-done
-adapters_of() {
-    local index
-    for ((index = $1; index < ${#adapters[@]}; index += 2)); do step cargo test -p "convoke-${adapters[index]}"; done
+brokers() {
+    local adapter
+    for adapter in brokers/*/; do
+        adapter=$(basename "$adapter")
+        case $adapter in common | memory | skeleton) ;; *) step cargo test -p "convoke-$adapter" ;; esac
+    done
 }
-brokers_1() { adapters_of 0; }
-brokers_2() { adapters_of 1; }
 
 # What else runs in real time: the contract on the embedded broker, the servers themselves, and the larger example on every broker, with
 # replicas that die, and its other store.
@@ -63,7 +59,7 @@ step cargo test
 wait $installing || { cat "$logs/install.log" && exit 1; }
 
 declare -A running
-for lane in brokers_1 brokers_2 real_time compilers; do
+for lane in brokers real_time compilers; do
     "$lane" >"$logs/$lane.log" 2>&1 &
     running[$lane]=$!
 done

@@ -113,9 +113,11 @@ impl Shared {
         for Begin { place, at, saved } in begins {
             let end = if self.plan.until_end { self.plan.end_of(&place).unwrap_or(u64::MAX) } else { u64::MAX };
             let topic = self.plan.topic(place.0.as_str()).unwrap_or_default();
+            // What we have left open ourselves, since the brokers took it from us, is no sign of a death.
+            let lost_by_us = state.part_of(&place).is_some_and(|index| state.parts[index].lost);
             let index = state.own(topic, &place, at, end, saved.progress.clone());
             let mut resume = Resume::default();
-            (resume.unclean, resume.progress) = (saved.open, saved.progress.clone());
+            (resume.unclean, resume.progress) = (saved.open && !lost_by_us, saved.progress.clone());
             let until = Instant::now() + self.plan.session;
             self.events.assigned(part_id(index), place.0, place.1, state.parts[index].epoch, Some(until), resume);
             if !self.plan.broadcast {

@@ -71,6 +71,8 @@ pub(super) struct Part {
     /// Kafka knows that it is open, so that a death from here on is found out. Nothing is delivered before: a message that kills its
     /// process at once would do so again and again, and nobody would know.
     pub(super) open: bool,
+    /// It was taken from us while we had it open, and we live.
+    pub(super) lost: bool,
     /// The runtime is through with it.
     pub(super) through: bool,
     pub(super) credit: u64,
@@ -203,6 +205,7 @@ impl State {
             owned: true,
             revoking: false,
             open: self.broadcast,
+            lost: false,
             through: false,
             credit: 0,
             credit_bytes: 0,
