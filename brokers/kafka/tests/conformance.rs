@@ -11,8 +11,8 @@ use convoke_servers::{Kind, Real, conform};
 const LACKING: [&str; 1] = ["d10_where_no_lease_can_be_extended_a_longer_timeout_is_refused"];
 
 fn kafka(case: &str) -> Real {
-    // A case with a server of its own waits until that has started, up to three times.
-    let limit = Duration::from_secs(300);
+    // A case with a server of its own waits until that has started, up to three times, and what it waits for is half of this at most.
+    let limit = Duration::from_secs(600);
     Real::new(Kind::Kafka, case, convoke_kafka::open).option("session=9s").option("max_message=900000").limit(limit)
 }
 

@@ -23,7 +23,7 @@ fn nats(case: &str) -> Real {
     };
     let real = real.option("lease=3s").option("ack_wait=4s").option("revoke=3s").option("timeout=10s");
     // By default an acknowledgement is sent, and not confirmed.
-    real.stretch(stretch).limit(Duration::from_secs(300)).unconfirmed()
+    real.stretch(stretch).limit(Duration::from_secs(600)).unconfirmed()
 }
 
 #[test]

@@ -20,7 +20,7 @@ const LONG: [&str; 3] = [
 ];
 
 fn rabbitmq(case: &str) -> Real {
-    let real = Real::new(Kind::RabbitMq, case, convoke_rabbitmq::open).limit(Duration::from_secs(300)).unconfirmed();
+    let real = Real::new(Kind::RabbitMq, case, convoke_rabbitmq::open).limit(Duration::from_secs(600)).unconfirmed();
     // Whatever the wire is like.
     let is = |one: &&str| case.starts_with(one);
     if OVERDUE.iter().any(is) {
