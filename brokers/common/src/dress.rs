@@ -9,6 +9,10 @@ use convoke_core::{Headers, Key, Message, escape, names, unescape};
 /// Says that a message has no payload at all, which such a broker cannot tell from an empty one.
 const TOMBSTONE: &str = "convoke-tombstone";
 
+/// What is kept free for the headers of a dead letter that it cannot do without, in bytes, wherever headers have a limit: what was
+/// published can be given up.
+pub const DEATH_ROOM: usize = 1024;
+
 /// The headers under which a message travels: its own, the key as CloudEvents' `partitionkey`, and the mark of a tombstone; escaped
 /// where values have to be text. [`undress`] takes it back.
 #[must_use]

@@ -23,7 +23,7 @@ mod url;
 
 pub use backoff::Backoff;
 pub use credit::Credit;
-pub use dress::{dress, undress};
+pub use dress::{DEATH_ROOM, dress, undress};
 pub use epochs::Epochs;
 pub use events::{EventStream, Events, events};
 pub use secret::Secret;

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
+use convoke_broker_common::DEATH_ROOM;
 use convoke_broker_common::Spread;
 use convoke_core::broker::{Durability, PublishOutcome};
 use convoke_core::cloudevents::new_id;
@@ -16,9 +17,6 @@ use tokio::time::{Instant, timeout_at};
 use crate::link::Link;
 use crate::topology::Found;
 use crate::{names, schedule, topology, wire};
-
-/// What is kept free in headers for those of a dead letter that it cannot do without.
-const ROOM: usize = 1024;
 
 /// What publishing remembers of topics: how many partitions they have, which never changes.
 #[derive(Debug, Default)]
@@ -104,7 +102,7 @@ async fn send(link: &Link, places: &Places, outgoing: Outgoing, deadline: Instan
     }
     let due = outgoing.deliver_at;
     // What is only copied (a dead letter, a redrive) may be as large as the server takes: there it came from.
-    let (most, room) = if outgoing.verbatim { (usize::MAX, 0) } else { (link.max_message(), ROOM) };
+    let (most, room) = if outgoing.verbatim { (usize::MAX, 0) } else { (link.max_message(), DEATH_ROOM) };
     let message = outgoing.message;
     let topic = message.topic().clone();
     if message.size() > most {

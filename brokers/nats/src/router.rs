@@ -166,7 +166,7 @@ impl Bell {
 struct Progress {
     /// Until when the consumer is not asked.
     careful: Option<Instant>,
-    /// Whether something was left where it is in this session; and then, below which number all is moved or left.
+    /// Whether something was left where it is since it began to read; and then, below which number all is moved or left.
     left: bool,
     from: u64,
     /// What was moved last without an id, and is not to be sent again if only its deletion fails.

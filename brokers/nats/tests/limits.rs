@@ -1,47 +1,22 @@
 //! Messages as large as the server takes them, on a real server.
 
 mod common;
+#[path = "common/reading.rs"]
+mod reading;
 
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::{open, topology, unique};
-use convoke_core::broker::{
-    Broker, EnsureMode, PublishOutcome, Settle, Settlement, SubscribeSpec, Subscription, SubscriptionEvent,
-};
+use convoke_core::broker::{Broker, EnsureMode, PublishOutcome, SubscribeSpec};
 use convoke_core::{ErrorKind, Incoming, Message, Outgoing};
-use convoke_nats::async_nats::{Client, HeaderMap, jetstream};
+use convoke_nats::async_nats::{HeaderMap, jetstream};
 use convoke_servers::{Kind, Server};
+use reading::{client, take};
 use serde_json::json;
 
 async fn connect(server: &Server) -> Arc<dyn Broker> {
     open(&format!("{}?lease=2s&revoke=1s&partitions=1", server.url())).await.unwrap()
-}
-
-fn client(broker: &Arc<dyn Broker>) -> &Client {
-    broker.native().downcast_ref().unwrap()
-}
-
-/// Takes so many messages, and settles them.
-async fn take(subscription: &mut Subscription, count: usize) -> Vec<Incoming> {
-    let mut taken: Vec<Incoming> = Vec::new();
-    let wait = async {
-        while taken.len() < count {
-            match poll_fn(|cx| subscription.events.as_mut().poll_next(cx)).await.expect("it goes on") {
-                SubscriptionEvent::Assigned { part, epoch, .. } => subscription.control.grant(part, epoch, 100, u64::MAX),
-                SubscriptionEvent::Deliveries(deliveries) => {
-                    let done = |one: &Incoming| Settlement::new(one.token.clone(), Settle::Ack);
-                    subscription.control.settle(deliveries.messages.iter().map(done).collect()).await;
-                    taken.extend(deliveries.messages);
-                }
-                _ => {}
-            }
-        }
-    };
-    let waited = tokio::time::timeout(Duration::from_secs(60), wait).await;
-    assert!(waited.is_ok(), "only these came: {:?}", firsts(&taken));
-    taken
 }
 
 /// The first byte of each.
@@ -94,7 +69,7 @@ async fn a_foreign_message_as_large_as_the_server_takes_is_moved_as_it_came_and_
         sent.unwrap().await.unwrap();
     }
     let mut subscription = broker.subscribe(SubscribeSpec::new("g", vec![topic.as_str().into()])).await.unwrap();
-    let taken = take(&mut subscription, 5).await;
+    let taken = take(&mut subscription, 5, true).await;
     assert_eq!(firsts(&taken), "abcde");
     assert_eq!(taken[1].message.payload().len(), max);
     assert_eq!(taken[3].message.headers().get_str("tenant"), Some("acme"));
@@ -124,17 +99,17 @@ async fn a_foreign_message_that_cannot_be_moved_is_left_and_is_in_nobodys_way() 
     small(b'e').await;
     let spec = |group| SubscribeSpec::new(group, vec![topic.as_str().into()]);
     let mut subscription = broker.subscribe(spec("g")).await.unwrap();
-    assert_eq!(firsts(&take(&mut subscription, 3).await), "ace");
+    assert_eq!(firsts(&take(&mut subscription, 3, true).await), "ace");
     settles_at(&broker, &topic, 3 + 2).await;
     for first in [b'f', b'g'] {
         small(first).await;
-        assert_eq!(firsts(&take(&mut subscription, 1).await), char::from(first).to_string());
+        assert_eq!(firsts(&take(&mut subscription, 1, true).await), char::from(first).to_string());
     }
     // Another process passes them by, and another group is told the same.
     let next = connect(&server).await;
     let mut other = next.subscribe(spec("h")).await.unwrap();
     small(b'h').await;
-    assert_eq!(firsts(&take(&mut other, 6).await), "acefgh");
+    assert_eq!(firsts(&take(&mut other, 6, true).await), "acefgh");
     settles_at(&broker, &topic, 6 + 2).await;
     subscription.control.close().await;
     other.control.close().await;

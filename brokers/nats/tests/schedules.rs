@@ -1,19 +1,19 @@
 //! Publishing for later on a real server, by its message schedules.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::stream::Config;
-use convoke_core::broker::{
-    Broker, EnsureMode, PublishDelay, PublishOutcome, Settle, Settlement, SubscribeSpec, Subscription, SubscriptionEvent,
-};
+use convoke_core::broker::{Broker, EnsureMode, PublishDelay, PublishOutcome, SubscribeSpec, Subscription};
 use convoke_core::names::ID;
 use convoke_core::{ErrorKind, Incoming, Message, Outgoing};
 use convoke_servers::{Kind, Server};
 
 mod common;
+#[path = "common/reading.rs"]
+mod reading;
 use common::{open, topology, unique};
+use reading::{client, take};
 
 fn later(topic: &str, number: u32, after: Duration) -> Outgoing {
     let message = Message::builder(topic.to_owned()).key("k").header(ID, format!("{number}.*")).payload(number.to_string());
@@ -31,22 +31,9 @@ fn refused(outcome: &PublishOutcome) -> ErrorKind {
     error.kind()
 }
 
-/// The next message; nothing was lost before it.
+/// The next message.
 async fn next(subscription: &mut Subscription) -> Incoming {
-    loop {
-        let event = poll_fn(|cx| subscription.events.as_mut().poll_next(cx));
-        match tokio::time::timeout(Duration::from_secs(30), event).await.expect("something happens").expect("it goes on") {
-            SubscriptionEvent::Assigned { part, epoch, .. } => subscription.control.grant(part, epoch, 10, 1 << 20),
-            SubscriptionEvent::Deliveries(mut deliveries) => {
-                assert_eq!(deliveries.messages.len(), 1);
-                let incoming = deliveries.messages.remove(0);
-                subscription.control.settle(vec![Settlement::new(incoming.token.clone(), Settle::Ack)]).await;
-                return incoming;
-            }
-            gap @ SubscriptionEvent::Gap { .. } => panic!("{gap:?}"),
-            _ => {}
-        }
-    }
+    take(subscription, 1, true).await.remove(0)
 }
 
 #[tokio::test]
@@ -84,16 +71,15 @@ async fn what_is_scheduled_comes_also_after_the_server_was_killed_and_all_were_a
     let (server, topic) = (Server::launch(Kind::Nats).await.unwrap(), unique("later"));
     let broker = open(server.url()).await.unwrap();
     broker.ensure(&topology(&topic, ["work"]), EnsureMode::Create).await.unwrap();
+    let first_due = tokio::time::Instant::now() + Duration::from_millis(500);
     for (number, after) in [(1, 500), (2, 4000)] {
         let outcome = publish(&broker, later(&topic, number, Duration::from_millis(after))).await;
         assert!(matches!(outcome, PublishOutcome::Confirmed(_)), "{outcome:?}");
-        if number == 1 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
     }
     drop(broker);
     server.kill().await.unwrap();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    // The first one is due while the server is away.
+    tokio::time::sleep_until(first_due + Duration::from_millis(500)).await;
     server.start().await.unwrap();
     let broker = open(server.url()).await.unwrap();
     let mut subscription = broker.subscribe(SubscribeSpec::new("work", vec![topic.as_str().into()])).await.unwrap();
@@ -106,7 +92,6 @@ async fn what_is_scheduled_comes_also_after_the_server_was_killed_and_all_were_a
 async fn a_stream_that_keeps_no_schedules_is_said_and_one_of_ours_learns_it() {
     let (server, topic) = (Server::shared(Kind::Nats).await.unwrap(), unique("older"));
     let broker = open(server.url()).await.unwrap();
-    let client = broker.native().downcast_ref::<async_nats::Client>().unwrap();
     // As an older server would have it.
     let config = |description: String| Config {
         name: topic.replace('.', "="),
@@ -114,7 +99,7 @@ async fn a_stream_that_keeps_no_schedules_is_said_and_one_of_ours_learns_it() {
         description: Some(description),
         ..Config::default()
     };
-    let jetstream = async_nats::jetstream::new(client.clone());
+    let jetstream = async_nats::jetstream::new(client(&broker).clone());
     jetstream.create_stream(config("somebody's".to_owned())).await.unwrap();
     let minute = Duration::from_secs(60);
     assert_eq!(refused(&publish(&broker, later(&topic, 1, minute)).await), ErrorKind::Unsupported);

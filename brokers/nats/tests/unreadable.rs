@@ -1,17 +1,19 @@
 //! Headers that the client of NATS cannot read, on a real server.
 
 mod common;
+#[path = "common/reading.rs"]
+mod reading;
 
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use common::{open, topology, unique};
-use convoke_core::broker::{Broker, EnsureMode, Settle, Settled, Settlement, SubscribeSpec, Subscription, SubscriptionEvent};
+use convoke_core::broker::{Broker, EnsureMode, Settle, Settled, Settlement, SubscribeSpec};
 use convoke_core::{Incoming, Position};
-use convoke_nats::async_nats::{Client, jetstream};
+use convoke_nats::async_nats::jetstream;
 use convoke_servers::{Kind, Server};
+use reading::{client, take};
 use serde_json::json;
 
 const GOOD: &[u8] = b"NATS/1.0\r\nx: good\r\n\r\n";
@@ -30,10 +32,6 @@ async fn connect(server: &Server) -> Arc<dyn Broker> {
     open(&format!("{}?lease=2s&revoke=1s&ack_wait=2s&partitions=1", server.url())).await.unwrap()
 }
 
-fn client(broker: &Arc<dyn Broker>) -> &Client {
-    broker.native().downcast_ref().unwrap()
-}
-
 /// How often a broker has connected.
 fn connects(broker: &Arc<dyn Broker>) -> u64 {
     client(broker).statistics().connects.load(Relaxed)
@@ -44,36 +42,6 @@ async fn write(server: &Server, subject: &str, headers: &[u8], payload: usize) {
     let headers: String = headers.iter().copied().map(char::from).collect();
     let request = json!({ "do": "raw", "subject": subject, "headers": headers, "payload": payload.to_string() });
     server.client().await.unwrap().ask(&request).await.unwrap();
-}
-
-/// Takes so many messages, and settles them as they come or does not. What comes again after the connection was lost counts once.
-async fn take_all(subscription: &mut Subscription, count: usize, settled: bool) -> Vec<Incoming> {
-    let mut taken: Vec<Incoming> = Vec::new();
-    let wait = async {
-        while taken.len() < count {
-            match poll_fn(|cx| subscription.events.as_mut().poll_next(cx)).await.expect("it goes on") {
-                SubscriptionEvent::Assigned { part, epoch, .. } => subscription.control.grant(part, epoch, 100, u64::MAX),
-                SubscriptionEvent::Deliveries(deliveries) => {
-                    if settled {
-                        let done = |one: &Incoming| Settlement::new(one.token.clone(), Settle::Ack);
-                        subscription.control.settle(deliveries.messages.iter().map(done).collect()).await;
-                        let count = u32::try_from(deliveries.messages.len()).unwrap();
-                        subscription.control.grant(deliveries.part, deliveries.epoch, count, u64::MAX);
-                    }
-                    for one in deliveries.messages {
-                        match taken.iter_mut().find(|other| other.position == one.position) {
-                            Some(before) => *before = one,
-                            None => taken.push(one),
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-    };
-    let waited = tokio::time::timeout(Duration::from_secs(60), wait).await;
-    assert!(waited.is_ok(), "only {:?} came", numbers(&taken));
-    taken
 }
 
 fn numbers(messages: &[Incoming]) -> Vec<usize> {
@@ -104,7 +72,7 @@ async fn what_cannot_be_read_is_taken_in_its_place_and_ends_no_connection_twice(
     for group in ["g", "h"] {
         let before = connects(&broker);
         let mut subscription = broker.subscribe(SubscribeSpec::new(group, vec![topic.as_str().into()])).await.unwrap();
-        let taken = take_all(&mut subscription, 13, true).await;
+        let taken = take(&mut subscription, 13, true).await;
         assert_eq!(numbers(&taken), (0..13).collect::<Vec<_>>(), "group `{group}` has all, in order");
         assert_eq!(header(&taken[1], "x"), Some(&b"\xff\xfe"[..]), "as the bytes that they are");
         assert_eq!(header(&taken[3], "nats-unreadable"), Some(&b"no colon"[..]));
@@ -119,7 +87,7 @@ async fn what_cannot_be_read_is_taken_in_its_place_and_ends_no_connection_twice(
     let next = connect(&server).await;
     let mut subscription = next.subscribe(SubscribeSpec::new("g", vec![topic.as_str().into()])).await.unwrap();
     write(&server, &subject, GOOD, 13).await;
-    assert_eq!(numbers(&take_all(&mut subscription, 1, true).await), [13]);
+    assert_eq!(numbers(&take(&mut subscription, 1, true).await), [13]);
     let lag = next.lag("g", &[topic.as_str().into()]).await.unwrap();
     assert_eq!((lag.backlog, connects(&next)), (Some(0), 1));
     subscription.control.close().await;
@@ -134,7 +102,7 @@ async fn a_stream_of_them_ends_the_connection_once_and_order_is_kept() {
     let subject = format!("{topic}.0");
     let mut subscription = broker.subscribe(SubscribeSpec::new("g", vec![topic.as_str().into()])).await.unwrap();
     write(&server, &subject, GARBAGE[0], 0).await;
-    assert_eq!(numbers(&take_all(&mut subscription, 1, true).await), [0]);
+    assert_eq!(numbers(&take(&mut subscription, 1, true).await), [0]);
     let before = connects(&broker);
     let writing = async {
         for number in 1..200 {
@@ -142,7 +110,7 @@ async fn a_stream_of_them_ends_the_connection_once_and_order_is_kept() {
             write(&server, &subject, headers, number).await;
         }
     };
-    let (taken, ()) = tokio::join!(take_all(&mut subscription, 199, true), writing);
+    let (taken, ()) = tokio::join!(take(&mut subscription, 199, true), writing);
     assert_eq!(numbers(&taken), (1..200).collect::<Vec<_>>());
     assert_eq!(connects(&broker), before, "leases, acknowledgements and publishing go on");
     subscription.control.close().await;
@@ -160,7 +128,7 @@ async fn what_was_set_aside_is_not_lost_with_the_process() {
     }
     let spec = || SubscribeSpec::new("g", vec![topic.as_str().into()]);
     let mut dead = broker.subscribe(spec()).await.unwrap();
-    let had = take_all(&mut dead, 5, false).await;
+    let had = take(&mut dead, 5, false).await;
     // One of each kind is settled, one is to be tried again, and one is marked; then it dies without a word.
     let later = Settle::Nack { delay: Duration::from_secs(3600), attempts: 3, hold: false };
     let settle = |index: usize, settle| Settlement::new(had[index].token.clone(), settle);
@@ -170,7 +138,7 @@ async fn what_was_set_aside_is_not_lost_with_the_process() {
     drop(dead);
     let heir = connect(&server).await;
     let mut subscription = heir.subscribe(spec()).await.unwrap();
-    let got = take_all(&mut subscription, 4, false).await;
+    let got = take(&mut subscription, 4, false).await;
     assert_eq!((numbers(&got), got[0].deaths, got[2].attempts), (vec![1, 2, 3, 4], 1, 3), "in order, with what was kept");
     assert!(got[2].due_in.is_some_and(|rest| rest > Duration::from_secs(3000)), "and not before its time");
     assert_eq!(connects(&heir), 1, "it is known what cannot be sent");
@@ -179,7 +147,7 @@ async fn what_was_set_aside_is_not_lost_with_the_process() {
     subscription.control.close().await;
     let mut after = heir.subscribe(spec()).await.unwrap();
     write(&server, &subject, GOOD, 5).await;
-    assert_eq!(numbers(&take_all(&mut after, 1, true).await), [5], "what is done is done");
+    assert_eq!(numbers(&take(&mut after, 1, true).await), [5], "what is done is done");
     after.control.close().await;
 }
 
@@ -192,13 +160,13 @@ async fn what_a_foreign_client_publishes_without_a_partition_is_moved_whatever_i
         write(&server, &topic, headers, number).await;
     }
     let mut subscription = broker.subscribe(SubscribeSpec::new("g", vec![topic.as_str().into()])).await.unwrap();
-    let taken = take_all(&mut subscription, 6, true).await;
+    let taken = take(&mut subscription, 6, true).await;
     assert_eq!(numbers(&taken), [0, 1, 2, 3, 4, 5]);
     assert_eq!(header(&taken[1], "x"), Some(&b"\xff\xfe"[..]), "written so that it can be read, and read as it was");
     assert!(taken.iter().all(|one| matches!(one.position, Position::Offset(sequence) if sequence > 6)), "they were moved");
     write(&server, &topic, GARBAGE[2], 6).await;
     let before = connects(&broker);
-    assert_eq!(numbers(&take_all(&mut subscription, 1, true).await), [6]);
+    assert_eq!(numbers(&take(&mut subscription, 1, true).await), [6]);
     assert_eq!(connects(&broker), before, "who has seen one is careful");
     subscription.control.close().await;
 }
@@ -211,7 +179,7 @@ async fn a_status_that_somebody_publishes_is_no_word_of_the_server() {
     write(&server, &format!("{topic}.0"), b"NATS/1.0 503\r\n\r\n", 0).await;
     write(&server, &topic, b"NATS/1.0 409 Consumer Deleted\r\nx: 1\r\n\r\n", 1).await;
     let mut subscription = broker.subscribe(SubscribeSpec::new("g", vec![topic.as_str().into()])).await.unwrap();
-    assert_eq!(numbers(&take_all(&mut subscription, 2, true).await), [0, 1]);
+    assert_eq!(numbers(&take(&mut subscription, 2, true).await), [0, 1]);
     assert_eq!(connects(&broker), 1);
     subscription.control.close().await;
 }
@@ -233,7 +201,7 @@ async fn what_foreign_clients_publish_is_moved_in_its_order_and_once_by_two_at_a
     // Whoever reads, of any group, moves too.
     let second = other.subscribe(SubscribeSpec::new("h", topics())).await.unwrap();
     let mut subscription = broker.subscribe(SubscribeSpec::new("g", topics())).await.unwrap();
-    let taken = numbers(&take_all(&mut subscription, 600, true).await);
+    let taken = numbers(&take(&mut subscription, 600, true).await);
     for key in 0..7 {
         let of_key: Vec<_> = taken.iter().copied().filter(|number| number % 7 == key).collect();
         assert_eq!(of_key, (key..600).step_by(7).collect::<Vec<_>>());

@@ -15,10 +15,12 @@ use crate::client::lock;
 use crate::starts::{self, PATIENCE, Place};
 
 /// What is known of a place when it becomes ours.
-struct Begin {
-    place: Place,
-    at: u64,
-    saved: Saved,
+pub(super) struct Begin {
+    pub(super) place: Place,
+    pub(super) at: u64,
+    pub(super) saved: Saved,
+    /// What is saved, to the letter: it names the moment at which it was said.
+    pub(super) text: String,
 }
 
 impl Shared {
@@ -48,7 +50,7 @@ impl Shared {
             true => starts::begin(consumer, &places, self.plan.start)?,
             false => self.plan.ends.clone(),
         };
-        let begin = |(place, at)| Begin { place, at, saved: Saved::default() };
+        let begin = |(place, at)| Begin { place, at, saved: Saved::default(), text: String::new() };
         let begins: Vec<_> = places.into_iter().zip(at).map(begin).collect();
         consumer.assign(&starts_of(&begins)?)?;
         self.own(begins);
@@ -82,15 +84,15 @@ impl Shared {
         let mut begins = Vec::with_capacity(places.len());
         let mut new = Vec::new();
         for place in places {
-            let mut begin = Begin { place: place.clone(), at: 0, saved: Saved::default() };
+            let mut begin = Begin { place: place.clone(), at: 0, saved: Saved::default(), text: String::new() };
             let found = starts::find(&committed, place);
             match found.as_ref().and_then(|found| starts::number(found.offset())) {
                 Some(at) => {
                     begin.at = at;
-                    let text = found.as_ref().map_or("", |found| found.metadata());
-                    match Progress::decode(text, Position::Offset(at), starts::clock()) {
+                    begin.text = found.as_ref().map_or("", |found| found.metadata()).to_owned();
+                    match Progress::decode(&begin.text, Position::Offset(at), starts::clock()) {
                         Some(saved) => begin.saved = saved,
-                        None if text.is_empty() => {}
+                        None if begin.text.is_empty() => {}
                         None => {
                             tracing::warn!(topic = %place.0, partition = place.1, "the text of a commit is not ours, and says nothing");
                         }
@@ -108,16 +110,16 @@ impl Shared {
     }
 
     /// They are ours from here on. What is kept of them is open now.
-    fn own(&self, begins: Vec<Begin>) {
+    pub(super) fn own(&self, begins: Vec<Begin>) {
         let mut state = lock(&self.state);
-        for Begin { place, at, saved } in begins {
+        for Begin { place, at, saved, text } in begins {
             let end = if self.plan.until_end { self.plan.end_of(&place).unwrap_or(u64::MAX) } else { u64::MAX };
             let topic = self.plan.topic(place.0.as_str()).unwrap_or_default();
-            // What we have left open ourselves, since the brokers took it from us, is no sign of a death.
-            let lost_by_us = state.part_of(&place).is_some_and(|index| state.parts[index].lost);
+            // What we have said last ourselves, and could not close since the brokers took it from us, is no sign of a death.
+            let is_ours = state.part_of(&place).is_some_and(|index| state.parts[index].said.contains(&text));
             let index = state.own(topic, &place, at, end, saved.progress.clone());
             let mut resume = Resume::default();
-            (resume.unclean, resume.progress) = (saved.open && !lost_by_us, saved.progress.clone());
+            (resume.unclean, resume.progress) = (saved.open && !is_ours, saved.progress.clone());
             let until = Instant::now() + self.plan.session;
             self.events.assigned(part_id(index), place.0, place.1, state.parts[index].epoch, Some(until), resume);
             if !self.plan.broadcast {

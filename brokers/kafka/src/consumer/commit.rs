@@ -61,7 +61,7 @@ impl Shared {
             // The brokers know members and no owners: what is not ours any more is for us to hold back.
             let (ours, stale): (Vec<_>, Vec<_>) = asked.into_iter().partition(ours);
             stale.into_iter().for_each(|one| one.answer(Settled::Stale));
-            let lists = state.lists(&ours);
+            let lists = state.send(&ours);
             state.sent = ours;
             drop(state);
             // The answer is one for all partitions of a request, and what goes wrong with one goes wrong with its topic.
@@ -126,11 +126,12 @@ impl State {
         !self.queued.iter().chain(&self.sent).any(|one| parts.contains(&one.part))
     }
 
-    /// What is to be sent, topic by topic. The last word on a partition counts.
-    fn lists(&self, asked: &[Asked]) -> Vec<(usize, Result<TopicPartitionList, KafkaError>)> {
+    /// What is sent from here on, topic by topic. The last word on a partition counts.
+    pub(super) fn send(&mut self, asked: &[Asked]) -> Vec<(usize, Result<TopicPartitionList, KafkaError>)> {
         let mut lists: Vec<(usize, Result<TopicPartitionList, KafkaError>)> = Vec::new();
         for one in asked {
-            let part = &self.parts[one.part];
+            let part = &mut self.parts[one.part];
+            part.said.push(one.text.clone());
             let index = lists.iter().position(|(topic, _)| *topic == part.topic).unwrap_or_else(|| {
                 lists.push((part.topic, Ok(TopicPartitionList::new())));
                 lists.len() - 1
@@ -158,6 +159,8 @@ impl State {
         let settled = match result {
             Ok(()) if ours => {
                 part.kept = asked.kept.clone();
+                let before = part.said.iter().position(|text| *text == asked.text).unwrap_or_default();
+                part.said.drain(..before);
                 Settled::Applied
             }
             Ok(()) => Settled::Applied,

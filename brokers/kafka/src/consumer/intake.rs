@@ -142,37 +142,3 @@ impl State {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use convoke_core::broker::{BrokerUrl, Progress, SubscribeSpec};
-    use convoke_core::{Message, Topic};
-
-    use super::super::plan::Plan;
-    use super::*;
-    use crate::options::Options;
-
-    #[test]
-    fn nothing_is_delivered_before_kafka_knows_that_the_partition_is_open() {
-        let options = Options::from_url(&BrokerUrl::parse("kafka://a").unwrap()).unwrap();
-        let topic = Topic::from("orders");
-        let plan = Plan::new(&SubscribeSpec::new("g", vec![topic.clone()]), vec![(topic.clone(), 1)], &options, 4096);
-        let (events, _stream) = convoke_broker_common::events();
-        let shared = Shared::new(plan, events);
-        let index = lock(&shared.state).own(0, &(topic.clone(), 0), 5, u64::MAX, Progress::default());
-        let epoch = lock(&shared.state).parts[index].epoch;
-        let (id, position) = (part_id(index), Position::Offset(5));
-        let incoming = Incoming::new(Message::builder(topic).build(), 0, position, Token::new(id, epoch, position));
-        lock(&shared.state).parts[index].buffer.push_back(incoming);
-        shared.grant(id, epoch, 10, 1 << 20);
-        assert_eq!(lock(&shared.state).parts[index].given, 5, "it is not open");
-        let mut state = lock(&shared.state);
-        for (result, given) in [(Err(rdkafka::error::RDKafkaErrorCode::RequestTimedOut), 5), (Ok(()), 6)] {
-            let opening = state.asked(index, 5, Progress::default(), true).unwrap();
-            if state.answered(opening, result) {
-                state.deliver(index, &shared.events);
-            }
-            assert_eq!(state.parts[index].given, given, "{result:?}");
-        }
-    }
-}

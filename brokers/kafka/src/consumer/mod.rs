@@ -10,6 +10,8 @@ mod intake;
 mod plan;
 mod revoke;
 mod state;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod tick;
 

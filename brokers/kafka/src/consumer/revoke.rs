@@ -32,7 +32,6 @@ impl Shared {
             let (through, epoch) = (state.parts[index].through, state.parts[index].epoch);
             state.give_up(index);
             if !through {
-                state.parts[index].lost = true;
                 self.events.tell(SubscriptionEvent::Lost { part: part_id(index), epoch });
             }
         }

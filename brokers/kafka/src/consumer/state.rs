@@ -71,8 +71,6 @@ pub(super) struct Part {
     /// Kafka knows that it is open, so that a death from here on is found out. Nothing is delivered before: a message that kills its
     /// process at once would do so again and again, and nobody would know.
     pub(super) open: bool,
-    /// It was taken from us while we had it open, and we live.
-    pub(super) lost: bool,
     /// The runtime is through with it.
     pub(super) through: bool,
     pub(super) credit: u64,
@@ -89,8 +87,19 @@ pub(super) struct Part {
     pub(super) given: u64,
     /// What is committed.
     pub(super) kept: Kept,
+    /// The texts that the brokers may have of us: the last that they took, and those after it that have no answer.
+    pub(super) said: Vec<String>,
     /// Nothing is delivered from here on.
     pub(super) end: u64,
+}
+
+impl Part {
+    /// How far an idle partition is, if that is further than what is committed. What was fetched from behind a marked end is thrown
+    /// away, and none of ours.
+    pub(super) fn idle_at(&self, position: u64) -> Option<u64> {
+        let quiet = self.buffer.is_empty() && self.given == self.kept.upto && self.kept.is_bare();
+        Some(position.min(self.end)).filter(|position| quiet && *position > self.kept.upto)
+    }
 }
 
 /// What a commit says, and when it was said: due times are counted from then.
@@ -205,7 +214,6 @@ impl State {
             owned: true,
             revoking: false,
             open: self.broadcast,
-            lost: false,
             through: false,
             credit: 0,
             credit_bytes: 0,
@@ -216,6 +224,7 @@ impl State {
             next: begin,
             given: begin,
             kept: Kept::new(begin, progress),
+            said: Vec::new(),
             end,
         };
         if let Some(index) = self.part_of(place) {

@@ -57,7 +57,7 @@ impl Tick {
 
     /// Whoever has lost everything joins again at once. A client that has not managed for long, though the brokers are there, hangs
     /// within itself, and another takes its place.
-    fn look_whether_adrift(&self, shared: &Shared, consumer: &BaseConsumer<Context>, now: Instant) {
+    pub(super) fn look_whether_adrift(&self, shared: &Shared, consumer: &BaseConsumer<Context>, now: Instant) {
         let since = lock(&shared.state).adrift;
         if since.is_some_and(|since| now.duration_since(since) > self.session + ADRIFT) && consumer.context().is_connected() {
             tracing::warn!(
@@ -104,11 +104,8 @@ impl Shared {
             if !part.owned || part.revoking || busy {
                 continue;
             }
-            let quiet = part.buffer.is_empty() && part.given == part.kept.upto && part.kept.is_bare();
-            // What was fetched from behind a marked end is thrown away, and none of ours to commit.
-            let position =
-                starts::find(&positions, &part.place).and_then(|one| starts::number(one.offset())).map(|it| it.min(part.end));
-            let ahead = position.filter(|position| quiet && *position > part.kept.upto);
+            let position = starts::find(&positions, &part.place).and_then(|one| starts::number(one.offset()));
+            let ahead = position.and_then(|position| part.idle_at(position));
             if ahead.is_none() && part.open && !refresh {
                 continue;
             }

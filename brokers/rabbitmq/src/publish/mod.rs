@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use bytes::Bytes;
-use convoke_broker_common::Spread;
+use convoke_broker_common::{DEATH_ROOM, Spread};
 use convoke_core::broker::{Durability, PublishOutcome};
 use convoke_core::{Error, ErrorKind, Outgoing, Receipt, Topic};
 use lapin::BasicProperties;
@@ -20,9 +20,6 @@ use crate::{failure, names, wire};
 
 /// The client's default for the largest frame, less what a frame has of its own.
 const FRAME: usize = 128 * 1024 - 8;
-
-/// What is kept free in it for the headers of a dead letter that it cannot do without.
-const ROOM: usize = 1024;
 
 /// How often a closing connection looks whether everything is answered.
 const LOOK: Duration = Duration::from_millis(5);
@@ -174,7 +171,7 @@ impl Publisher {
         let id = message.id().unwrap_or_default().to_owned();
         // A bare message needs something by which its return is known; a property is no header.
         let mark = if id.is_empty() || id.len() > 255 { new_mark() } else { id.clone() };
-        let properties = wire::properties(&message, &mark, if copied { FRAME } else { FRAME - ROOM })?;
+        let properties = wire::properties(&message, &mark, if copied { FRAME } else { FRAME - DEATH_ROOM })?;
         let (key, payload) = (names::routing_key(partition), message.payload().clone());
         Ok(Ready { topic, key, payload, properties, mark, require_route: outgoing.require_route, id })
     }
