@@ -42,6 +42,7 @@ missing() {
     rabbitmq) [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || echo rabbitmq ;;
     postgres) postgres_bin >/dev/null || echo postgres ;;
     python) "$home/python/bin/python" -c 'import confluent_kafka, pika, redis' 2>/dev/null || echo python ;;
+    tls) command -v openssl >/dev/null && pkg-config --exists openssl 2>/dev/null || echo tls ;;
     *) fail "there is no server of the kind \`$1\`; there are: $kinds" ;;
     esac
 }
@@ -89,6 +90,8 @@ install_one() {
     redis) packages redis-server ;;
     rabbitmq) packages rabbitmq-server ;;
     postgres) packages postgresql ;;
+    # For the servers' certificates, and for the client of Kafka that speaks TLS.
+    tls) packages openssl libssl-dev pkg-config ;;
     python)
         python3 -c 'import ensurepip' 2>/dev/null || packages python3-venv
         python3 -m venv "$home/python"
@@ -101,7 +104,7 @@ install_one() {
 install() {
     (
         flock 8
-        for kind in $(for kind in "$@" python; do missing "$kind"; done); do install_one "$kind"; done
+        for kind in $(for kind in "$@" python tls; do missing "$kind"; done); do install_one "$kind"; done
     ) 8>"${TMPDIR:-/tmp}/convoke-servers-$UID.lock"
 }
 
@@ -210,12 +213,31 @@ url() {
     esac
 }
 
+# Where the data of a server lies. A test kills processes, and memory outlives them; on a disk, a server that syncs what it is given
+# stands still for seconds while compilers write beside it. What is started by hand is there after the machine was off.
+data() {
+    local room=0 memory
+    case $1 in
+    postgres*) ;;
+    *) [ -z "${held:-}" ] || room=$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1) ;;
+    esac
+    if [ "${room:-0}" -lt $((4 << 20)) ]; then
+        mkdir -p "$home/run/$1/data"
+        return
+    fi
+    # Whoever had the port left it there if it had no time to remove it.
+    memory=/dev/shm/convoke-$UID-$(cat "$home/run/$1/port")
+    rm -rf "$memory"
+    mkdir -m 700 "$memory"
+    ln -s "$memory" "$home/run/$1/data"
+}
+
 start() {
     local kind=${1%%-*} folder=$home/run/$1
     [ -z "$(missing "$kind")" ] || fail "$kind is not installed: run \`tests/servers.sh install $kind\`"
-    mkdir -p "$folder/data"
     if ! alive "$1"; then
         [ -n "${held:-}" ] || { secure "$1" && claim "$1"; }
+        [ -e "$folder/data" ] || data "$1"
         "run_$kind" "$folder" "$(cat "$folder/port")"
     fi
     local pid

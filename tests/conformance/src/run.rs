@@ -55,8 +55,9 @@ pub fn run_only<H: Harness>(only: &str, make: impl Fn(&str) -> H + Sync) -> Repo
     let next = AtomicUsize::new(0);
     let work = || {
         loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let (Some(case), Some(row)) = (cases.get(index), rows.get(index)) else { break };
+            // From the end, where the longest ones are: none of them is left alone in the end.
+            let Some(index) = cases.len().checked_sub(next.fetch_add(1, Ordering::Relaxed) + 1) else { break };
+            let (case, row) = (&cases[index], &rows[index]);
             let harness: Arc<dyn Harness> = Arc::new(make(case.name));
             row.get_or_init(|| (harness.name(), run_one(*case, &harness)));
         }

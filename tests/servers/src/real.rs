@@ -27,7 +27,6 @@ pub struct Real {
     options: Vec<String>,
     variables: Vec<(&'static str, &'static str)>,
     stretch: u32,
-    limit: Duration,
     confirms: bool,
     server: OnceCell<Server>,
     connections: Mutex<Connections>,
@@ -77,7 +76,6 @@ impl Real {
             options: Vec::new(),
             variables: Vec::new(),
             stretch: 1,
-            limit: Duration::from_secs(180),
             confirms: true,
             server: OnceCell::new(),
             connections: Mutex::default(),
@@ -102,13 +100,6 @@ impl Real {
     #[must_use]
     pub fn stretch(mut self, stretch: u32) -> Self {
         self.stretch = stretch;
-        self
-    }
-
-    /// How long a case may take. By default three minutes.
-    #[must_use]
-    pub fn limit(mut self, limit: Duration) -> Self {
-        self.limit = limit;
         self
     }
 
@@ -186,10 +177,6 @@ impl Harness for Real {
 
     fn time(&self) -> Time {
         Time::Real { stretch: self.stretch }
-    }
-
-    fn limit(&self) -> Duration {
-        self.limit
     }
 
     fn confirms_settlements(&self) -> bool {

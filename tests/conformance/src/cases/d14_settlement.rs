@@ -1,6 +1,7 @@
 //! D14: settling out of order is safe, by position and by message.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use convoke_core::broker::{Commit, Progress, Settle, SettleBy, Settled, Settlement, SubscribeSpec, SubscriptionEvent};
 use tokio::time::Instant;
@@ -14,13 +15,14 @@ use crate::tap::Sent;
 
 pub(super) async fn d14_what_was_settled_above_a_slow_message_is_not_repeated_after_a_crash(lab: Lab) -> CaseResult {
     let topic = lab.topic("in");
-    let takes = lab.ms(10_000);
-    let work = on("work", topic).does(move |call: Call| async move {
-        if call.note.key == "slow" {
-            tokio::time::sleep(takes).await;
-        }
-    });
-    let app = lab.process("1").with(work.clone()).start().await?;
+    let work = |takes| {
+        on("work", topic).does(move |call: Call| async move {
+            if call.note.key == "slow" {
+                tokio::time::sleep(takes).await;
+            }
+        })
+    };
+    let app = lab.process("1").with(work(lab.ms(60_000))).start().await?;
     app.publish(topic, &(0..8).map(|number| Note::new("slow", number)).collect::<Vec<_>>()).await?;
     app.publish(topic, &(8..120).map(|number| Note::new(format!("k{number}"), number)).collect::<Vec<_>>()).await?;
     let settled = || lab.calls().that(How::Done).0.into_iter().filter(|call| lab.wire().is_settled(&call.id)).count();
@@ -31,7 +33,7 @@ pub(super) async fn d14_what_was_settled_above_a_slow_message_is_not_repeated_af
     }
     let before: BTreeSet<_> = lab.calls().that(How::Done).0.into_iter().map(|call| call.id).collect();
     app.kill().await;
-    let app = lab.process("2").with(work).start().await?;
+    let app = lab.process("2").with(work(Duration::ZERO)).start().await?;
     app.settled().await?;
     let second = lab.calls().of_process("2");
     let again: Vec<_> = second.0.iter().filter(|call| before.contains(&call.id)).map(|call| call.number).collect();
