@@ -52,6 +52,7 @@
 //! | `nats` | no | 103 | NATS JetStream, `nats://` |
 //! | `rabbitmq` | no | 130 | RabbitMQ, `amqp://` and `amqps://` |
 //! | `config` | no | 5 | configuration files: `App::config_file`, `CONVOKE_CONFIG` |
+//! | `redrive` | no | 0 | dead letters from code, in [`dead`]: looked at, sent back, thrown away; the command-line tool has it |
 //! | `schema` | no | 4 | the schemas of payloads in `App::describe` and in lock files, for types that derive `schemars::JsonSchema` |
 //! | `testkit` | yes | 0 | `TestApp` and virtual time |
 
@@ -96,6 +97,7 @@ pub use convoke_rabbitmq as rabbitmq;
 #[doc(no_inline)]
 pub use convoke_redis as redis;
 #[doc(inline)]
+#[cfg(feature = "redrive")]
 pub use convoke_runtime::dead;
 #[cfg(feature = "testkit")]
 pub use convoke_runtime::testkit::{ByHand, Events, MakeApp, Settled, TEST_BROKER_VARIABLE, TestApp, TestResult};

@@ -8,15 +8,16 @@ mod config;
 mod describe;
 mod driver;
 mod forward;
-mod join;
 mod observe;
 mod on_demand;
 mod publisher;
+#[cfg(feature = "redrive")]
 mod redrive;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 mod words;
 
+#[cfg(feature = "redrive")]
 /// Dead letters: to be looked at, sent back to the group that gave up on them, and thrown away.
 pub mod dead {
     pub use crate::redrive::{

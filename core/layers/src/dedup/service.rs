@@ -5,9 +5,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use convoke_core::{
-    BoxError, BoxFuture, Claim, ClaimStore, Claimed, Delivered, Delivery, HandlerContext, Outcome, Reply, names, unavailable,
+    BoxError, BoxFuture, Claim, ClaimStore, Claimed, Delivered, Delivery, HandlerContext, Outcome, Reply, join_all, names, unavailable,
 };
-use futures_util::future::try_join_all;
 use tower::Service;
 
 use super::ClaimedElsewhere;
@@ -101,7 +100,7 @@ async fn claim_all(store: &Arc<dyn ClaimStore>, lease: Duration, delivery: &Deli
     };
     match delivery.messages() {
         [single] => Ok(vec![one(single).await?]),
-        many => try_join_all(many.iter().map(one)).await,
+        many => join_all(many.iter().map(one)).await.into_iter().collect(),
     }
 }
 

@@ -116,7 +116,7 @@ impl Brokers {
             };
             Ok(Named { name, shown, broker })
         };
-        crate::join::join_all(self.0.into_iter().map(open)).await
+        convoke_core::join_all(self.0.into_iter().map(open)).await
     }
 }
 

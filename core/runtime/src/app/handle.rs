@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use convoke_core::broker::{Broker, Faults, Health};
-use convoke_core::{Error, ErrorKind, Publisher, Topic};
+use convoke_core::{Error, ErrorKind, Publisher, Topic, join_all};
 use convoke_engine::RouteId;
 use tokio::time::Instant;
 
@@ -15,7 +15,6 @@ use super::binder::Binder;
 use super::bound::{Bound, Bounds};
 use super::status::AppStatus;
 use crate::driver::Command;
-use crate::join::join_all;
 use crate::publisher::Sink;
 #[cfg(feature = "testkit")]
 use crate::words;

@@ -22,6 +22,7 @@ mod keeper;
 mod remote;
 mod retry;
 mod route;
+mod running;
 mod sent;
 mod stop;
 mod tell;

@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use convoke_core::broker::{Broker, Capabilities, PublishOutcome};
-use convoke_core::{Error, ErrorKind, EventDef, Outgoing, Topic, TopicPattern, names};
+use convoke_core::{Error, ErrorKind, EventDef, Outgoing, Topic, TopicPattern, join_all, names};
 
 use super::{identified, no_answer};
 use crate::app::Names;
-use crate::join::join_all;
 
 /// The application's brokers, and which messages go to which of them.
 ///

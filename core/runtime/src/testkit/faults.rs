@@ -1,14 +1,13 @@
 //! Failing on purpose.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::{Ready, ready};
+use std::future::ready;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use convoke_core::broker::{Broker, Fault};
-use convoke_core::{BoxError, BoxHandler, Delivery, Error, ErrorKind, HandlerFuture, Reply};
-use futures_util::future::Either;
+use convoke_core::{BoxError, BoxFuture, BoxHandler, Delivery, Error, ErrorKind, Reply};
 use tower::{Layer, Service};
 
 use super::test_app::TestApp;
@@ -104,7 +103,7 @@ pub(super) struct MayFail {
 impl Service<Delivery> for MayFail {
     type Response = Reply;
     type Error = BoxError;
-    type Future = Either<Ready<Result<Reply, BoxError>>, HandlerFuture>;
+    type Future = BoxFuture<'static, Result<Reply, BoxError>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(cx)
@@ -112,8 +111,8 @@ impl Service<Delivery> for MayFail {
 
     fn call(&mut self, delivery: Delivery) -> Self::Future {
         match self.failing.take(&delivery.context().handler) {
-            Some(error) => Either::Left(ready(Err(error))),
-            None => Either::Right(self.inner.call(delivery)),
+            Some(error) => Box::pin(ready(Err(error))),
+            None => Box::pin(self.inner.call(delivery)),
         }
     }
 }

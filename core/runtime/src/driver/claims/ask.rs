@@ -1,14 +1,14 @@
 //! One word to the store, and its answer.
 
-use std::future::Future;
-use std::panic::AssertUnwindSafe;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use convoke_core::{BoxFuture, Claim, Claimed, Error, ErrorKind};
+use convoke_core::{BoxFuture, Claim, Claimed, Error, ErrorKind, join_all};
 use convoke_engine::Slot;
-use futures_util::FutureExt as _;
-use futures_util::future::join_all;
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
@@ -88,9 +88,14 @@ async fn insist(claim: &Claim, handled: bool) {
 
 /// What the store answers, if it does. A store is the user's code: it must not take the driver with it.
 async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    match timeout(limit, AssertUnwindSafe(call).catch_unwind()).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => Err(Error::new(ErrorKind::Internal, "the claim store panicked")),
+    let mut call = pin!(call);
+    let caught = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx))) {
+        Ok(polled) => polled.map(Some),
+        Err(_panic) => Poll::Ready(None),
+    });
+    match timeout(limit, caught).await {
+        Ok(Some(answer)) => answer,
+        Ok(None) => Err(Error::new(ErrorKind::Internal, "the claim store panicked")),
         Err(_) => Err(Error::new(ErrorKind::Timeout, format!("the claim store has not answered within {limit:?}"))),
     }
 }

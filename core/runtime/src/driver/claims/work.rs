@@ -3,17 +3,16 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Duration;
 
 use convoke_core::{BoxFuture, Claims};
 use convoke_engine::Time;
-use futures_core::Stream;
-use futures_util::stream::FuturesUnordered;
 use tokio::time::Sleep;
 
 use super::ask::{Answered, ask};
 use crate::driver::Driver;
+use crate::driver::running::Running;
 
 /// How long a drain waits, once everything is settled, for the store to hear of it.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -21,7 +20,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The store's side of a driver.
 pub(in crate::driver) struct ClaimWork {
     desk: Arc<Claims>,
-    asked: FuturesUnordered<BoxFuture<'static, Answered>>,
+    asked: Running<(), BoxFuture<'static, Answered>>,
+    /// What has been answered, and is to be told.
+    answered: Vec<Answered>,
     /// For the next extension, or the end of a drain.
     sleep: Option<(Time, Pin<Box<Sleep>>)>,
     /// When nobody waits for the store any more.
@@ -30,13 +31,18 @@ pub(in crate::driver) struct ClaimWork {
 
 impl ClaimWork {
     pub(in crate::driver) fn new(desk: Arc<Claims>) -> Self {
-        Self { desk, asked: FuturesUnordered::new(), sleep: None, ends: None }
+        Self { desk, asked: Running::new(), answered: Vec::new(), sleep: None, ends: None }
     }
 
     /// Whether the store is still to hear something.
     pub(in crate::driver) fn is_idle(&self) -> bool {
         self.asked.is_empty()
     }
+}
+
+/// What was answered. The user's code was kept from taking the driver with it, and panics of ours go on.
+fn said(ended: std::thread::Result<Answered>) -> Answered {
+    ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 impl Driver {
@@ -52,7 +58,9 @@ impl Driver {
                 let mut core = self.remote.core();
                 core.heed(now);
                 let wake = core.extend_claims(now);
-                self.claims.asked.extend(core.claims.asks.drain(..).map(ask));
+                let ClaimWork { asked, answered, .. } = &mut self.claims;
+                let begun = core.claims.asks.drain(..).map(|one| asked.start((), ask(one)));
+                answered.extend(begun.filter_map(Result::err).map(said));
                 wake
             };
             if self.todo.drained {
@@ -62,17 +70,19 @@ impl Driver {
                 }
                 wake = Some(ends).filter(|ends| *ends > now);
             }
-            match Pin::new(&mut self.claims.asked).poll_next(cx) {
-                Poll::Ready(Some(answered)) => {
-                    any = true;
-                    self.claim_answered(answered);
+            let ClaimWork { asked, answered, .. } = &mut self.claims;
+            asked.poll_woken(cx.waker(), |(), ended| answered.push(said(ended)));
+            if answered.is_empty() {
+                if !self.wait_for_claims(wake, cx) {
+                    return any;
                 }
-                Poll::Ready(None) | Poll::Pending => {
-                    if !self.wait_for_claims(wake, cx) {
-                        return any;
-                    }
-                }
+                continue;
             }
+            any = true;
+            let mut answered = std::mem::take(answered);
+            answered.drain(..).for_each(|one| self.claim_answered(one));
+            // Its room is used again.
+            self.claims.answered = answered;
         }
     }
 

@@ -1,11 +1,22 @@
-//! Waiting for several things at once.
-
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
 
-/// What all of these come to, in their order.
-pub(crate) async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+/// Waits for several futures at once, and returns what they come to, in their order. For a few: each time that one of them can go on,
+/// all that are not done are polled.
+///
+/// # Cancel safety
+/// All of them are dropped where they stand.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let lengths = ["one", "three"].map(async |word: &str| word.len());
+/// assert_eq!(convoke_core::join_all(lengths).await, [3, 5]);
+/// # }
+/// ```
+pub async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     let mut waiting: Vec<Pin<Box<F>>> = futures.into_iter().map(Box::pin).collect();
     let mut done: Vec<Option<F::Output>> = waiting.iter().map(|_| None).collect();
     poll_fn(move |cx| {
