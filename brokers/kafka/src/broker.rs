@@ -16,10 +16,12 @@ use convoke_core::{BoxFuture, Error, ErrorKind, Outgoing, Topic};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::BaseConsumer;
 
+use crate::asking::Asking;
 use crate::client::{Link, Plain, lock};
 use crate::config;
 use crate::connect::{self, Cluster};
 use crate::consumer::{self, Shared};
+use crate::lag::Askers;
 use crate::options::Options;
 use crate::publish::{Publishing, closed};
 
@@ -28,13 +30,13 @@ pub struct Kafka {
     pub(crate) options: Options,
     pub(crate) app: String,
     pub(crate) link: Arc<Link>,
-    pub(crate) asking: Arc<BaseConsumer<Plain>>,
+    pub(crate) asking: Arc<Asking>,
     pub(crate) brokers: usize,
     /// How many characters the text of a commit may have.
     pub(crate) metadata: usize,
-    pub(crate) publishing: Publishing,
+    pub(crate) publishing: Arc<Publishing>,
     pub(crate) subscriptions: Mutex<Vec<Weak<Shared>>>,
-    pub(crate) askers: crate::lag::Askers,
+    pub(crate) askers: Arc<Askers>,
     native: Native,
     capabilities: Capabilities,
     closed: AtomicBool,
@@ -82,14 +84,15 @@ impl Kafka {
             let (options, app, link) = (options.clone(), app.clone(), Arc::clone(&link));
             tokio::task::spawn_blocking(move || connect::connect(&options, &app, &link, within)).await
         };
-        let Cluster { client: asking, brokers, id } = cluster.map_err(|_| internal())??;
-        crate::watch::start(&asking, &link).map_err(|error| internal().with_source(error))?;
-        let publishing = Publishing::new(options.clone(), app.clone(), Arc::clone(&link), Arc::clone(&asking));
+        let Cluster { client, brokers, id } = cluster.map_err(|_| internal())??;
+        let asking = Arc::new(Asking::new(options.clone(), app.clone(), Arc::clone(&link), client));
+        let publishing = Arc::new(Publishing::new(options.clone(), app.clone(), Arc::clone(&link), Arc::clone(&asking)));
+        let askers = Arc::<Askers>::default();
+        crate::watch::start(&publishing, &askers, &link).map_err(|error| internal().with_source(error))?;
         let native = Native { producer: config::producer(&options, &app), consumer: config::asking(&options, &app, None) };
         let metadata = connect::metadata_limit(&options, &app, &link, id).await?;
         let capabilities = capabilities(&options, brokers, metadata);
         let (subscriptions, closed) = (Mutex::default(), AtomicBool::new(false));
-        let askers = crate::lag::Askers::default();
         Ok(Self {
             options,
             app,
@@ -115,7 +118,7 @@ impl Kafka {
         &self,
         question: impl FnOnce(&BaseConsumer<Plain>) -> Result<R, Error> + Send + 'static,
     ) -> Result<R, Error> {
-        let client = Arc::clone(&self.asking);
+        let client = self.asking.client();
         tokio::task::spawn_blocking(move || question(&client)).await.map_err(|_| internal())?
     }
 
@@ -233,7 +236,7 @@ impl fmt::Debug for Kafka {
 impl Drop for Kafka {
     fn drop(&mut self) {
         self.link.close();
-        let (askers, asking) = (self.askers.take(), Arc::clone(&self.asking));
+        let (askers, asking) = (self.askers.take(), self.asking.client());
         drop(std::thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop((askers, asking))));
     }
 }

@@ -11,13 +11,14 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use crate::client::{Link, Plain};
 use crate::config;
 use crate::options::Options;
+use crate::stranded::{self, Answer};
 
 /// How long one question waits: what the client says of itself is looked at in between.
 const STEP: Duration = Duration::from_millis(500);
 
 /// What was learnt of the cluster.
 pub(crate) struct Cluster {
-    pub(crate) client: Arc<BaseConsumer<Plain>>,
+    pub(crate) client: BaseConsumer<Plain>,
     pub(crate) brokers: usize,
     /// One of them.
     pub(crate) id: i32,
@@ -34,13 +35,15 @@ pub(crate) fn connect(options: &Options, app: &str, link: &Arc<Link>, within: Du
         config.create_with_context(Plain(Arc::clone(link))).map_err(|error| config::refused(&error))?;
     let deadline = Instant::now() + within;
     loop {
-        match client.fetch_metadata(Some("__consumer_offsets"), STEP) {
-            Ok(metadata) => {
+        match stranded::ask(client.client(), STEP) {
+            Answer::Servers(brokers, id) => {
                 link.up();
-                let (brokers, id) = (metadata.brokers().len(), metadata.brokers().first().map_or(-1, |broker| broker.id()));
-                return Ok(Cluster { client: Arc::new(client), brokers, id });
+                return Ok(Cluster { client, brokers, id });
             }
-            Err(error) => {
+            // It knows no others that it could forget.
+            Answer::Nobody if Instant::now() < deadline => std::thread::sleep(STEP / 10),
+            Answer::Nobody => return Err(unreachable(options, "it says that there is no server")),
+            Answer::Silence(error) => {
                 // Its words wait in a queue.
                 drop(client.poll(Duration::from_millis(50)));
                 let (reason, refused) = link.said();
@@ -52,7 +55,7 @@ pub(crate) fn connect(options: &Options, app: &str, link: &Arc<Link>, within: Du
                     return Err(because(options, &refused));
                 }
                 if Instant::now() >= deadline {
-                    let reason = if reason.is_empty() { error.to_string() } else { reason };
+                    let reason = if reason.is_empty() { error } else { reason };
                     return Err(unreachable(options, &reason));
                 }
             }

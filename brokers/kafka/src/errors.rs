@@ -83,6 +83,10 @@ pub(crate) fn no_topic(topic: &Topic) -> Error {
     )
 }
 
+pub(crate) fn may_be_stored(topic: &Topic) -> String {
+    format!("no answer came for a message for `{topic}`: it may be stored")
+}
+
 /// What became of a message that librdkafka gave up.
 pub(crate) fn outcome(topic: &Topic, cause: &KafkaError) -> PublishOutcome {
     use Code as C;
@@ -108,7 +112,7 @@ pub(crate) fn outcome(topic: &Topic, cause: &KafkaError) -> PublishOutcome {
             | C::ClusterAuthorizationFailed,
         ) => PublishOutcome::Rejected { retryable: false, error: error(&text, cause) },
         _ => {
-            let error = Error::new(ErrorKind::Unknown, format!("no answer came for a message for `{topic}`: it may be stored"));
+            let error = Error::new(ErrorKind::Unknown, may_be_stored(topic));
             PublishOutcome::Unknown(match code {
                 Some(code) => error.with_source(Cause(code)),
                 None => error.with_source(cause.clone()),

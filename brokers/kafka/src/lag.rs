@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use convoke_core::broker::{Lag, Progress};
 use convoke_core::{Error, ErrorKind, Position, Topic};
@@ -16,17 +16,35 @@ use crate::config;
 use crate::consumer::Held;
 use crate::errors::{self, no_topic};
 use crate::starts::{self, PATIENCE, Place};
+use crate::stranded::{self, Silence};
 
 const ANSWER: Duration = Duration::from_secs(2);
 
 /// A client for each group that is asked about: what a group has committed is told to its own clients only.
 #[derive(Default)]
-pub(crate) struct Askers(Mutex<HashMap<String, Arc<BaseConsumer<Plain>>>>);
+pub(crate) struct Askers(Mutex<HashMap<String, Asker>>);
+
+struct Asker {
+    client: Arc<BaseConsumer<Plain>>,
+    silence: Silence,
+}
 
 impl Askers {
     /// All of them, to be ended.
-    pub(crate) fn take(&self) -> HashMap<String, Arc<BaseConsumer<Plain>>> {
-        std::mem::take(&mut *lock(&self.0))
+    pub(crate) fn take(&self) -> Vec<Arc<BaseConsumer<Plain>>> {
+        lock(&self.0).drain().map(|(_, asker)| asker.client).collect()
+    }
+
+    /// Gives up those that have lost sight of the servers, which are there: who asks next has another. Blocks.
+    pub(crate) fn drop_stranded(&self) {
+        let all: Vec<_> = lock(&self.0).iter().map(|(group, asker)| (group.clone(), Arc::clone(&asker.client))).collect();
+        for (group, client) in all {
+            let answer = stranded::ask(client.client(), Duration::from_millis(500));
+            let mut askers = lock(&self.0);
+            if askers.get_mut(&group).is_some_and(|asker| asker.silence.note(&answer, Instant::now())) {
+                askers.remove(&group);
+            }
+        }
     }
 }
 
@@ -34,12 +52,12 @@ impl Kafka {
     fn asker(&self, group: &str) -> Result<Arc<BaseConsumer<Plain>>, Error> {
         let mut askers = lock(&self.askers.0);
         if let Some(found) = askers.get(group) {
-            return Ok(Arc::clone(found));
+            return Ok(Arc::clone(&found.client));
         }
         let config = config::asking(&self.options, &self.app, Some(group));
         let client = config.create_with_context(Plain(Arc::clone(&self.link))).map_err(|error| config::refused(&error))?;
         let client = Arc::new(client);
-        askers.insert(group.to_owned(), Arc::clone(&client));
+        askers.insert(group.to_owned(), Asker { client: Arc::clone(&client), silence: Silence::default() });
         Ok(client)
     }
 

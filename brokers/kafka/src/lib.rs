@@ -17,6 +17,7 @@
 //! 6. A publish is confirmed when the brokers say so (`acks=all`, idempotent), and not when librdkafka has taken it.
 //! 7. No call of an application's task waits for librdkafka: what blocks is done on the polling thread, or on tokio's blocking threads.
 
+mod asking;
 mod broker;
 mod client;
 mod config;
@@ -28,6 +29,7 @@ mod options;
 mod publish;
 mod record;
 mod starts;
+mod stranded;
 mod topology;
 mod watch;
 

@@ -2,18 +2,19 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use convoke_core::broker::{Durability, PublishOutcome};
 use convoke_core::{Error, ErrorKind, Message, Outgoing, Position, Receipt, Topic};
-use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::asking::Asking;
 use crate::client::{Link, Plain, lock};
 use crate::errors::{self, no_topic};
 use crate::options::Options;
+use crate::stranded::{self, Silence};
 use crate::{config, record};
 
 /// Below librdkafka's own queue (100 000), whose being full is answered by an error.
@@ -24,9 +25,10 @@ pub(crate) struct Publishing {
     options: Options,
     app: String,
     link: Arc<Link>,
-    asking: Arc<BaseConsumer<Plain>>,
+    pub(crate) asking: Arc<Asking>,
     /// Made with the first message, and anew when it has failed for good.
     producer: Mutex<Option<FutureProducer<Plain>>>,
+    silence: Mutex<Silence>,
     topics: RwLock<HashMap<Topic, Kept>>,
     room: Semaphore,
 }
@@ -44,9 +46,9 @@ enum Sent<'a> {
 }
 
 impl Publishing {
-    pub(crate) fn new(options: Options, app: String, link: Arc<Link>, asking: Arc<BaseConsumer<Plain>>) -> Self {
-        let (producer, topics) = (Mutex::default(), RwLock::default());
-        Self { options, app, link, asking, producer, topics, room: Semaphore::new(UNDER_WAY as usize) }
+    pub(crate) fn new(options: Options, app: String, link: Arc<Link>, asking: Arc<Asking>) -> Self {
+        let (producer, silence, topics) = (Mutex::default(), Mutex::default(), RwLock::default());
+        Self { options, app, link, asking, producer, silence, topics, room: Semaphore::new(UNDER_WAY as usize) }
     }
 
     /// The producer that is in use, if any was needed so far.
@@ -63,6 +65,17 @@ impl Publishing {
             config.create_with_context(Plain(Arc::clone(&self.link))).map_err(|error| config::refused(&error))?;
         *place = Some(producer.clone());
         Ok(producer)
+    }
+
+    /// Gives the producer up if it has lost sight of the servers, which are there: the next message has another. What is under way in
+    /// it is answered with not being known. Blocks.
+    pub(crate) fn replace_if_stranded(&self) {
+        let Some(producer) = lock(&self.producer).clone() else { return };
+        let answer = stranded::ask(producer.client(), Duration::from_millis(500));
+        if lock(&self.silence).note(&answer, Instant::now()) {
+            tracing::warn!("the Kafka producer has lost sight of the servers, which are there, and is made anew");
+            (*lock(&self.producer), *lock(&self.silence)) = (None, Silence::default());
+        }
     }
 
     /// Waits for what is under way, and gives the producer up. Says how much is not confirmed.
@@ -148,7 +161,8 @@ impl Publishing {
                 PublishOutcome::Confirmed(Receipt::new(message.id().unwrap_or_default(), stored, durability))
             }
             Ok(Err((error, _))) => self.failed(topic, &error),
-            Err(_) => PublishOutcome::Unknown(closed()),
+            Err(_) if self.link.is_closed() => PublishOutcome::Unknown(closed()),
+            Err(_) => PublishOutcome::Unknown(Error::new(ErrorKind::Unknown, errors::may_be_stored(topic))),
         }
     }
 
@@ -170,7 +184,7 @@ impl Publishing {
         if self.topics.read().unwrap_or_else(std::sync::PoisonError::into_inner).contains_key(topic) {
             return Ok(());
         }
-        let (asking, name) = (Arc::clone(&self.asking), topic.clone());
+        let (asking, name) = (self.asking.client(), topic.clone());
         let found = tokio::task::spawn_blocking(move || crate::topology::look_up(&asking, &name, ASK)).await;
         let found = found.map_err(|_| Error::new(ErrorKind::Internal, "asking Kafka for a topic has failed"))??;
         let Some(found) = found else { return Err(no_topic(topic)) };

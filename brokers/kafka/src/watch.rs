@@ -1,46 +1,57 @@
-//! Whether the servers are there: asked at once when something went wrong, and now and then.
+//! Whether the servers are there: asked at once when something went wrong, and now and then. And whether each client finds them.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 
-use crate::client::{Link, Plain};
+use crate::client::Link;
+use crate::lag::Askers;
+use crate::publish::Publishing;
+use crate::stranded::{self, Answer, EVERY, Silence};
 
-/// How often they are asked while nothing is known to be wrong: a server that is frozen breaks no connection.
-const EVERY: Duration = Duration::from_secs(5);
-/// How often while they are away.
+/// How often they are asked while they are away.
 const AGAIN: Duration = Duration::from_millis(500);
+/// How often another client tries to find them.
+const RENEW: Duration = Duration::from_secs(5);
 const STEP: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(1);
-/// There in every cluster with groups; whether it is there does not matter.
-const ANY: &str = "__consumer_offsets";
 
-/// Asks for as long as the client is there.
-pub(crate) fn start(client: &Arc<BaseConsumer<Plain>>, link: &Arc<Link>) -> std::io::Result<()> {
-    let (client, link) = (Arc::downgrade(client), Arc::clone(link));
-    std::thread::Builder::new().name("kafka-watch".to_owned()).spawn(move || watch(&client, &link)).map(drop)
+/// Watches for as long as the connection is there.
+pub(crate) fn start(publishing: &Arc<Publishing>, askers: &Arc<Askers>, link: &Arc<Link>) -> std::io::Result<()> {
+    let (publishing, askers, link) = (Arc::downgrade(publishing), Arc::downgrade(askers), Arc::clone(link));
+    std::thread::Builder::new().name("kafka-watch".to_owned()).spawn(move || watch(&publishing, &askers, &link)).map(drop)
 }
 
-fn watch(client: &Weak<BaseConsumer<Plain>>, link: &Link) {
-    let (mut pause, mut asked) = (EVERY, Instant::now());
+fn watch(publishing: &Weak<Publishing>, askers: &Weak<Askers>, link: &Link) {
+    let (mut pause, mut asked, mut renewed) = (EVERY, Instant::now(), None::<Instant>);
+    let mut silence = Silence::default();
     while !link.is_closed() {
-        let Some(client) = client.upgrade() else { return };
+        let (Some(publishing), Some(askers)) = (publishing.upgrade(), askers.upgrade()) else { return };
+        let client = publishing.asking.client();
         // What it has to say of its own connections is told here; others' errors are seen after a step at the latest.
         drop(client.poll(STEP));
         if asked.elapsed() < pause && !link.is_in_doubt() {
             continue;
         }
         asked = Instant::now();
-        match client.fetch_metadata(Some(ANY), PATIENCE) {
-            Ok(_) => {
-                link.up();
-                pause = EVERY;
-            }
-            Err(error) => {
-                link.down(&error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string()));
-                pause = AGAIN;
-            }
+        let answer = stranded::ask(client.client(), PATIENCE);
+        let stranded = silence.note(&answer, asked);
+        let mut there = matches!(answer, Answer::Servers(..));
+        if stranded && renewed.is_none_or(|at| at.elapsed() >= RENEW) {
+            renewed = Some(Instant::now());
+            there = publishing.asking.renew();
+        }
+        if there {
+            silence = Silence::default();
+            link.up();
+            pause = EVERY;
+            publishing.replace_if_stranded();
+            askers.drop_stranded();
+        } else {
+            let reason = if let Answer::Silence(reason) = &answer { reason } else { "a server says that there is none" };
+            link.down(reason);
+            pause = AGAIN;
         }
     }
 }

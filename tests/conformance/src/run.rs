@@ -54,9 +54,8 @@ pub fn run_only<H: Harness>(only: &str, make: impl Fn(&str) -> H + Sync) -> Repo
     let rows: Vec<OnceLock<(String, Row)>> = cases.iter().map(|_| OnceLock::new()).collect();
     let next = AtomicUsize::new(0);
     let work = || {
-        loop {
-            // From the end, where the longest ones are: none of them is left alone in the end.
-            let Some(index) = cases.len().checked_sub(next.fetch_add(1, Ordering::Relaxed) + 1) else { break };
+        // From the end, where the longest ones are: none of them is left alone in the end.
+        while let Some(index) = cases.len().checked_sub(next.fetch_add(1, Ordering::Relaxed) + 1) {
             let (case, row) = (&cases[index], &rows[index]);
             let harness: Arc<dyn Harness> = Arc::new(make(case.name));
             row.get_or_init(|| (harness.name(), run_one(*case, &harness)));

@@ -11,6 +11,7 @@ use super::plan::Plan;
 use super::state::{Shared, part_id};
 use crate::client::lock;
 use crate::starts;
+use crate::stranded::{self, Answer, EVERY, Silence};
 
 const POSITIONS: Duration = Duration::from_secs(1);
 /// Brokers forget, after days, what was committed for topics that the group does not name to them: the places that follow others.
@@ -27,13 +28,17 @@ pub(super) struct Tick {
     positions: Instant,
     refreshed: Instant,
     looked: Instant,
+    asked: Instant,
+    silence: Silence,
     session: Duration,
 }
 
 impl Tick {
     pub(super) fn new(plan: &Plan) -> Self {
         let now = Instant::now();
-        Self { last: now, renewed: now, asleep: None, positions: now, refreshed: now, looked: now, session: plan.session }
+        let silence = Silence::default();
+        let (last, renewed, positions, refreshed, looked, asked) = (now, now, now, now, now, now);
+        Self { last, renewed, asleep: None, positions, refreshed, looked, asked, silence, session: plan.session }
     }
 
     pub(super) fn pass(&mut self, shared: &Shared, consumer: &BaseConsumer<Context>) {
@@ -49,6 +54,11 @@ impl Tick {
             shared.commit_idle(consumer, refresh);
         }
         self.look_whether_adrift(shared, consumer, now);
+        if now.duration_since(self.asked) >= EVERY && consumer.context().is_connected() {
+            self.asked = now;
+            let answer = stranded::ask(consumer.client(), Duration::from_millis(500));
+            self.replace_if_stranded(shared, &answer, now);
+        }
         if shared.plan.until_end && now.duration_since(self.looked) >= LOOK_FOR_END {
             shared.look_for_end(consumer);
             self.looked = Instant::now();
@@ -63,6 +73,17 @@ impl Tick {
             tracing::warn!(
                 group = shared.plan.group,
                 "the group took back its partitions, and has let nobody in again; another client joins it"
+            );
+            shared.fail();
+        }
+    }
+
+    /// A client that does not find the servers, which are there, is replaced.
+    pub(super) fn replace_if_stranded(&mut self, shared: &Shared, answer: &Answer, now: Instant) {
+        if self.silence.note(answer, now) {
+            tracing::warn!(
+                group = shared.plan.group,
+                "the Kafka consumer has lost sight of the servers, which are there; another takes its place"
             );
             shared.fail();
         }

@@ -5,7 +5,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use convoke_core::{
-    BoxError, BoxFuture, Claim, ClaimStore, Claimed, Delivered, Delivery, HandlerContext, Outcome, Reply, join_all, names, unavailable,
+    BoxError, BoxFuture, Claim, ClaimStore, Claimed, Delivered, Delivery, HandlerContext, Outcome, Reply, join_all, names,
+    unavailable,
 };
 use tower::Service;
 
