@@ -34,7 +34,7 @@
 //!
 //! # Features
 //!
-//! Without any feature, convoke is 38 crates, its own included; with the defaults it is 45. How many a feature adds to the defaults, or
+//! Without any feature, convoke is 34 crates, its own included; with the defaults it is 41. How many a feature adds to the defaults, or
 //! would take from them, is its cost.
 //!
 //! | feature | default | crates | what it brings |
@@ -45,12 +45,12 @@
 //! | `protobuf` | no | 1 | the Protocol Buffers codec, for types of `prost`; without `protoc` |
 //! | `macros` | yes | 2 | `#[event]`, `#[handler]`, `#[convoke::test]` |
 //! | `memory` | yes | 1 | the embedded broker, `memory://` |
-//! | `kafka` | no | 26 | Apache Kafka, `kafka://` |
-//! | `kafka-tls` | no | 27 | the same with TLS and SCRAM |
-//! | `redis` | no | 41 | Redis Streams, `redis://` |
-//! | `redis-tls` | no | 56 | the same with TLS, `rediss://` |
-//! | `nats` | no | 103 | NATS JetStream, `nats://` |
-//! | `rabbitmq` | no | 130 | RabbitMQ, `amqp://` and `amqps://` |
+//! | `kafka` | no | 29 | Apache Kafka, `kafka://` |
+//! | `kafka-tls` | no | 30 | the same with TLS and SCRAM |
+//! | `redis` | no | 44 | Redis Streams, `redis://` |
+//! | `redis-tls` | no | 59 | the same with TLS, `rediss://` |
+//! | `nats` | no | 106 | NATS JetStream, `nats://` |
+//! | `rabbitmq` | no | 133 | RabbitMQ, `amqp://` and `amqps://` |
 //! | `config` | no | 5 | configuration files: `App::config_file`, `CONVOKE_CONFIG` |
 //! | `redrive` | no | 0 | dead letters from code, in [`dead`]: looked at, sent back, thrown away; the command-line tool has it |
 //! | `schema` | no | 4 | the schemas of payloads in `App::describe` and in lock files, for types that derive `schemars::JsonSchema` |
