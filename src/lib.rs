@@ -52,7 +52,7 @@
 //! | `nats` | no | 106 | NATS JetStream, `nats://` |
 //! | `rabbitmq` | no | 133 | RabbitMQ, `amqp://` and `amqps://` |
 //! | `config` | no | 5 | configuration files: `App::config_file`, `CONVOKE_CONFIG` |
-//! | `redrive` | no | 0 | dead letters from code, in [`dead`]: looked at, sent back, thrown away; the command-line tool has it |
+//! | `redrive` | no | 0 | dead letters from code, in `convoke::dead`: looked at, sent back, thrown away; the command-line tool has it |
 //! | `schema` | no | 4 | the schemas of payloads in `App::describe` and in lock files, for types that derive `schemars::JsonSchema` |
 //! | `testkit` | yes | 0 | `TestApp` and virtual time |
 

@@ -10,11 +10,12 @@ use std::task::Poll;
 ///
 /// # Examples
 /// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() {
-/// let lengths = ["one", "three"].map(async |word: &str| word.len());
-/// assert_eq!(convoke_core::join_all(lengths).await, [3, 5]);
-/// # }
+/// use std::future::{Future, ready};
+/// use std::pin::pin;
+/// use std::task::{Context, Poll, Waker};
+///
+/// let both = pin!(convoke_core::join_all([ready(3), ready(5)]));
+/// assert_eq!(both.poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(vec![3, 5]));
 /// ```
 pub async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     let mut waiting: Vec<Pin<Box<F>>> = futures.into_iter().map(Box::pin).collect();
