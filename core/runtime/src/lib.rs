@@ -17,8 +17,8 @@ mod redrive;
 pub mod testkit;
 mod words;
 
-#[cfg(feature = "redrive")]
 /// Dead letters: to be looked at, sent back to the group that gave up on them, and thrown away.
+#[cfg(feature = "redrive")]
 pub mod dead {
     pub use crate::redrive::{
         DeadLetter, DeadLetters, DeadTopic, Fate, Filter, Handled, Listing, MAX_REPLAYS, Options, Refusal, Report,

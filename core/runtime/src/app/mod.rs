@@ -42,6 +42,7 @@ pub use handle::{AppHandle, DrainReport};
 pub use handlers::ExpectedHandlers;
 pub use status::{AppStatus, HandlerStatus, STALLED};
 pub use subscribe::{HandlerRef, RunningSubscription, Subscribe};
+#[cfg(feature = "redrive")]
 pub(crate) use topology::tools;
 
 /// The environment variable that names the broker's URL.

@@ -33,6 +33,7 @@ struct Places {
 
 impl Outward {
     /// One broker, and nothing is renamed.
+    #[cfg(feature = "redrive")]
     pub(crate) fn to(broker: Arc<dyn Broker>, app: &str) -> Self {
         Self::new(app, Names::default(), vec![broker])
     }
