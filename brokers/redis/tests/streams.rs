@@ -204,6 +204,46 @@ async fn who_lost_its_lease_settles_nothing() -> Result {
     Ok(())
 }
 
+/// The connection may break when a partition was taken and nobody heard of it: what the answer said of the last owner is said again.
+#[tokio::test]
+async fn a_death_is_told_until_the_next_owner_has_heard_of_it() -> Result {
+    let bench = Bench::new("&partitions=1").await?;
+    bench.broker.ensure(&topology("orders", &["work"]), EnsureMode::Create).await?;
+    let of = |what: &str| format!("{{orders}}:work:{what}");
+    let run = |code: &str, keys: &[String], arguments: &[&str]| {
+        let mut eval = cmd("EVAL");
+        eval.arg(include_str!("../src/lua/now.lua").to_owned() + code).arg(keys.len()).arg(keys).arg(arguments);
+        eval
+    };
+    let keys = [of("lease:0"), of("epoch"), of("open"), "{orders}:0".to_owned(), of("due:0")];
+    let take = async |me| -> Result<(String, String)> {
+        let call = run(include_str!("../src/lua/acquire.lua"), &keys, &[me, "60000", "0", "work"]);
+        let (epoch, dead, ..) = bench.ask::<(String, String, String, String)>(&call).await?;
+        Ok((format!("{me}:{epoch}"), dead))
+    };
+    let lives = async |me, token: &str| -> Result {
+        let keys = [of("members"), of("news"), of("open"), of("lease:0")];
+        Ok(bench.ask(&run(include_str!("../src/lua/beat.lua"), &keys, &[me, "60000", "", token])).await?)
+    };
+    let is_gone = async || bench.ask::<()>(cmd("DEL").arg(of("lease:0"))).await;
+    assert_eq!(take("ada").await?.1, "", "nobody had it");
+    is_gone().await?;
+    let (unheard, dead) = take("bob").await?;
+    assert_eq!(dead, "ada");
+    let (token, dead) = take("bob").await?;
+    assert_eq!(dead, "ada", "the answer was lost");
+    lives("bob", &unheard).await?;
+    assert_eq!(take("bob").await?.1, "ada", "that is the token of the answer that was lost");
+    lives("bob", &take("bob").await?.0).await?;
+    assert_ne!(token, unheard);
+    assert_eq!(take("bob").await?.1, "", "it has heard");
+    is_gone().await?;
+    assert_eq!(take("cleo").await?.1, "bob");
+    is_gone().await?;
+    assert_eq!(take("dan").await?.1, "cleo", "who died last");
+    Ok(())
+}
+
 #[tokio::test]
 async fn attempts_deaths_and_delays_are_handed_back_by_the_next_owner() -> Result {
     let bench = Bench::new("&partitions=1").await?;

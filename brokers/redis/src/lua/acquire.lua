@@ -13,7 +13,10 @@ local epoch = math.max(tonumber(redis.call('GET', KEYS[2]) or 0) + 1, now())
 local text = string.format('%.0f', epoch)
 redis.call('SET', KEYS[2], text)
 redis.call('SET', KEYS[1], ARGV[1] .. ':' .. text, 'PX', ARGV[2])
-local open = redis.call('HGET', KEYS[3], ARGV[3])
-redis.call('HSET', KEYS[3], ARGV[3], ARGV[1])
+-- Who had it and did not give it back. Whose owner asks again may not have heard the answer: what it said stands behind the owner
+-- until a sign of life shows the token, which was in it.
+local owner, untold = string.match(redis.call('HGET', KEYS[3], ARGV[3]) or '', '^([^\n]*)\n?(.*)$')
+local dead = (owner == '' or owner == ARGV[1]) and untold or owner
+redis.call('HSET', KEYS[3], ARGV[3], dead == '' and ARGV[1] or ARGV[1] .. '\n' .. dead)
 local due = redis.call('ZRANGE', KEYS[5], 0, 0, 'WITHSCORES')[2]
-return { text, open or '', group['last-delivered-id'], due and string.format('%.0f', math.max(0, due - now())) or '' }
+return { text, dead, group['last-delivered-id'], due and string.format('%.0f', math.max(0, due - now())) or '' }

@@ -1,4 +1,5 @@
--- I am alive, and so is what I own. KEYS: members, news, lease of each partition. ARGV: me, ttl, my token of each partition.
+-- I am alive, and so is what I own. KEYS: members, news, open, lease of each partition, from the first. ARGV: me, ttl, nothing, my token of
+-- each partition.
 local time = now()
 local ttl = tonumber(ARGV[2])
 local new = redis.call('ZADD', KEYS[1], time + ttl, ARGV[1])
@@ -8,10 +9,14 @@ if new == 1 then
   redis.call('XADD', KEYS[2], 'MAXLEN', 1, '*', 'joined', ARGV[1])
 end
 local holders = {}
-for i = 3, #KEYS do
+for i = 4, #KEYS do
   local holder = redis.call('GET', KEYS[i])
   if holder and holder == ARGV[i] then
     redis.call('PEXPIRE', KEYS[i], ttl)
+    -- I know the token: I have heard whose death came with it.
+    if string.find(redis.call('HGET', KEYS[3], i - 4) or '', '\n', 1, true) then
+      redis.call('HSET', KEYS[3], i - 4, ARGV[1])
+    end
   end
   holders[#holders + 1] = holder or ''
 end

@@ -50,10 +50,10 @@ impl Member {
             let parts = self.desk.parts();
             for (index, topic) in self.desk.topics.iter().enumerate() {
                 let of_topic = || parts.iter().filter(move |part| part.topic == index);
-                let mut keys = vec![&topic.keys.members, &topic.keys.news];
+                let mut keys = vec![&topic.keys.members, &topic.keys.news, &topic.keys.open];
                 keys.extend(of_topic().map(|part| &part.keys.lease));
                 let mut call = script::BEAT.call(&keys);
-                call.arg(&self.desk.me).arg(term.as_millis().to_string());
+                call.arg(&self.desk.me).arg(term.as_millis().to_string()).arg("");
                 for part in of_topic() {
                     let token = part.own.as_ref().and_then(|own| own.lease.as_ref());
                     call.arg(token.map_or("", |(token, _)| token));
@@ -174,7 +174,7 @@ impl Member {
         for (index, answer) in wanted.iter().zip(answers) {
             let mut answer = list(answer?);
             let mut next = || answer.next().unwrap_or_default();
-            let (epoch, open, last, due) = (unsigned(next()), text(next()), bytes(next()), text(next()));
+            let (epoch, dead, last, due) = (unsigned(next()), text(next()), bytes(next()), text(next()));
             let parts = &mut *self.desk.parts();
             let part = &mut parts[*index];
             if epoch == 0 {
@@ -190,7 +190,7 @@ impl Member {
             }
             part.own = Some(own);
             let mut resume = Resume::default();
-            resume.unclean = !open.is_empty() && open != self.desk.me;
+            resume.unclean = !dead.is_empty();
             let name = self.desk.topics[part.topic].name.clone();
             self.desk.events.assigned(part_id(*index), name, part.number, Epoch(epoch), Some(tenure.until()), resume);
         }
