@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 for target in x86_64-pc-windows-gnu aarch64-apple-darwin; do
     if rustup target add "$target" >/dev/null 2>&1; then
-        cargo check --package convoke --target "$target" --features msgpack,cbor,protobuf,config,schema
+        cargo check --package convoke --target "$target" --features msgpack,cbor,protobuf,config,redrive,schema
     else
         echo "$target: its standard library cannot be had here, so it is not tried" >&2
     fi

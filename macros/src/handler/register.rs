@@ -29,11 +29,15 @@ pub(super) fn found(function: &ItemFn, args: &HandlerArgs, definition: &TokenStr
     };
     let submitted = emit::hidden(krate, &function.attrs, &submitted);
     let allowed = emit::allowed();
+    // An import that is not found is told once; a path would be told beside it.
+    let private = format_ident!("__convoke_of_{}", function.sig.ident.unraw(), span = function.sig.ident.span());
     quote! {
+        #(#cfgs)*
+        use #krate::__private as #private;
         #(#cfgs)*
         #[doc(hidden)]
         #allowed
-        #vis static #name: #krate::__private::HandlerDef = #definition;
+        #vis static #name: #private::HandlerDef = #definition;
         #submitted
     }
 }
