@@ -43,7 +43,7 @@ pub(crate) fn connect(options: &Options, app: &str, link: &Arc<Link>, within: Du
             // It knows no others that it could forget.
             Answer::Nobody if Instant::now() < deadline => std::thread::sleep(STEP / 10),
             Answer::Nobody => return Err(unreachable(options, "it says that there is no server")),
-            Answer::Silence(error) => {
+            Answer::Unreachable(error) | Answer::Silence(error) => {
                 // Its words wait in a queue.
                 drop(client.poll(Duration::from_millis(50)));
                 let (reason, refused) = link.said();

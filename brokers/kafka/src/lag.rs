@@ -16,7 +16,7 @@ use crate::config;
 use crate::consumer::Held;
 use crate::errors::{self, no_topic};
 use crate::starts::{self, PATIENCE, Place};
-use crate::stranded::{self, Silence};
+use crate::stranded::{self, Sight};
 
 const ANSWER: Duration = Duration::from_secs(2);
 
@@ -26,7 +26,7 @@ pub(crate) struct Askers(Mutex<HashMap<String, Asker>>);
 
 struct Asker {
     client: Arc<BaseConsumer<Plain>>,
-    silence: Silence,
+    sight: Sight,
 }
 
 impl Askers {
@@ -41,7 +41,7 @@ impl Askers {
         for (group, client) in all {
             let answer = stranded::ask(client.client(), Duration::from_millis(500));
             let mut askers = lock(&self.0);
-            if askers.get_mut(&group).is_some_and(|asker| asker.silence.note(&answer, Instant::now())) {
+            if askers.get_mut(&group).is_some_and(|asker| asker.sight.note(&answer, Instant::now())) {
                 askers.remove(&group);
             }
         }
@@ -57,7 +57,7 @@ impl Kafka {
         let config = config::asking(&self.options, &self.app, Some(group));
         let client = config.create_with_context(Plain(Arc::clone(&self.link))).map_err(|error| config::refused(&error))?;
         let client = Arc::new(client);
-        askers.insert(group.to_owned(), Asker { client: Arc::clone(&client), silence: Silence::default() });
+        askers.insert(group.to_owned(), Asker { client: Arc::clone(&client), sight: Sight::default() });
         Ok(client)
     }
 

@@ -14,7 +14,7 @@ use crate::asking::Asking;
 use crate::client::{Link, Plain, lock};
 use crate::errors::{self, no_topic};
 use crate::options::Options;
-use crate::stranded::{self, Silence};
+use crate::stranded::{self, Sight};
 use crate::{config, record};
 
 /// Below librdkafka's own queue (100 000), whose being full is answered by an error.
@@ -28,7 +28,7 @@ pub(crate) struct Publishing {
     pub(crate) asking: Arc<Asking>,
     /// Made with the first message, and anew when it has failed for good.
     producer: Mutex<Option<FutureProducer<Plain>>>,
-    silence: Mutex<Silence>,
+    sight: Mutex<Sight>,
     topics: RwLock<HashMap<Topic, Kept>>,
     room: Semaphore,
 }
@@ -47,8 +47,8 @@ enum Sent<'a> {
 
 impl Publishing {
     pub(crate) fn new(options: Options, app: String, link: Arc<Link>, asking: Arc<Asking>) -> Self {
-        let (producer, silence, topics) = (Mutex::default(), Mutex::default(), RwLock::default());
-        Self { options, app, link, asking, producer, silence, topics, room: Semaphore::new(UNDER_WAY as usize) }
+        let (producer, sight, topics) = (Mutex::default(), Mutex::default(), RwLock::default());
+        Self { options, app, link, asking, producer, sight, topics, room: Semaphore::new(UNDER_WAY as usize) }
     }
 
     /// The producer that is in use, if any was needed so far.
@@ -72,9 +72,9 @@ impl Publishing {
     pub(crate) fn replace_if_stranded(&self) {
         let Some(producer) = lock(&self.producer).clone() else { return };
         let answer = stranded::ask(producer.client(), Duration::from_millis(500));
-        if lock(&self.silence).note(&answer, Instant::now()) {
+        if lock(&self.sight).note(&answer, Instant::now()) {
             tracing::warn!("the Kafka producer has lost sight of the servers, which are there, and is made anew");
-            (*lock(&self.producer), *lock(&self.silence)) = (None, Silence::default());
+            (*lock(&self.producer), *lock(&self.sight)) = (None, Sight::default());
         }
     }
 

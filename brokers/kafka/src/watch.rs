@@ -8,7 +8,7 @@ use rdkafka::consumer::Consumer as _;
 use crate::client::Link;
 use crate::lag::Askers;
 use crate::publish::Publishing;
-use crate::stranded::{self, Answer, EVERY, Silence};
+use crate::stranded::{self, Answer, EVERY, Sight};
 
 /// How often they are asked while they are away.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -25,7 +25,7 @@ pub(crate) fn start(publishing: &Arc<Publishing>, askers: &Arc<Askers>, link: &A
 
 fn watch(publishing: &Weak<Publishing>, askers: &Weak<Askers>, link: &Link) {
     let (mut pause, mut asked, mut renewed) = (EVERY, Instant::now(), None::<Instant>);
-    let mut silence = Silence::default();
+    let mut sight = Sight::default();
     while !link.is_closed() {
         let (Some(publishing), Some(askers)) = (publishing.upgrade(), askers.upgrade()) else { return };
         let client = publishing.asking.client();
@@ -36,21 +36,23 @@ fn watch(publishing: &Weak<Publishing>, askers: &Weak<Askers>, link: &Link) {
         }
         asked = Instant::now();
         let answer = stranded::ask(client.client(), PATIENCE);
-        let stranded = silence.note(&answer, asked);
+        let stranded = sight.note(&answer, asked);
         let mut there = matches!(answer, Answer::Servers(..));
         if stranded && renewed.is_none_or(|at| at.elapsed() >= RENEW) {
             renewed = Some(Instant::now());
             there = publishing.asking.renew();
         }
         if there {
-            silence = Silence::default();
+            sight = Sight::default();
             link.up();
             pause = EVERY;
             publishing.replace_if_stranded();
             askers.drop_stranded();
         } else {
-            let reason = if let Answer::Silence(reason) = &answer { reason } else { "a server says that there is none" };
-            link.down(reason);
+            link.down(match &answer {
+                Answer::Unreachable(reason) | Answer::Silence(reason) => reason,
+                Answer::Nobody | Answer::Servers(..) => "a server says that there is none",
+            });
             pause = AGAIN;
         }
     }

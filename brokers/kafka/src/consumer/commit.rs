@@ -20,6 +20,8 @@ use crate::{errors, starts};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// So many texts of a partition are remembered that have no answer: more than fail in half an hour.
+const SAID: usize = 200;
 
 impl Shared {
     /// Commits for the runtime.
@@ -131,6 +133,10 @@ impl State {
         let mut lists: Vec<(usize, Result<TopicPartitionList, KafkaError>)> = Vec::new();
         for one in asked {
             let part = &mut self.parts[one.part];
+            // While nothing is answered: what is forgotten here would be taken for another's, which costs time and no message.
+            if part.said.len() == SAID {
+                part.said.remove(1);
+            }
             part.said.push(one.text.clone());
             let index = lists.iter().position(|(topic, _)| *topic == part.topic).unwrap_or_else(|| {
                 lists.push((part.topic, Ok(TopicPartitionList::new())));

@@ -11,7 +11,7 @@ use super::plan::Plan;
 use super::state::{Shared, part_id};
 use crate::client::lock;
 use crate::starts;
-use crate::stranded::{self, Answer, EVERY, Silence};
+use crate::stranded::{self, Answer, EVERY, Sight};
 
 const POSITIONS: Duration = Duration::from_secs(1);
 /// Brokers forget, after days, what was committed for topics that the group does not name to them: the places that follow others.
@@ -29,16 +29,16 @@ pub(super) struct Tick {
     refreshed: Instant,
     looked: Instant,
     asked: Instant,
-    silence: Silence,
+    sight: Sight,
     session: Duration,
 }
 
 impl Tick {
     pub(super) fn new(plan: &Plan) -> Self {
         let now = Instant::now();
-        let silence = Silence::default();
+        let sight = Sight::default();
         let (last, renewed, positions, refreshed, looked, asked) = (now, now, now, now, now, now);
-        Self { last, renewed, asleep: None, positions, refreshed, looked, asked, silence, session: plan.session }
+        Self { last, renewed, asleep: None, positions, refreshed, looked, asked, sight, session: plan.session }
     }
 
     pub(super) fn pass(&mut self, shared: &Shared, consumer: &BaseConsumer<Context>) {
@@ -80,7 +80,7 @@ impl Tick {
 
     /// A client that does not find the servers, which are there, is replaced.
     pub(super) fn replace_if_stranded(&mut self, shared: &Shared, answer: &Answer, now: Instant) {
-        if self.silence.note(answer, now) {
+        if self.sight.note(answer, now) {
             tracing::warn!(
                 group = shared.plan.group,
                 "the Kafka consumer has lost sight of the servers, which are there; another takes its place"
