@@ -104,7 +104,7 @@ install_one() {
 install() {
     (
         flock 8
-        for kind in $(for kind in "$@" python tls; do missing "$kind"; done); do install_one "$kind"; done
+        for kind in $(for kind in "$@" python; do missing "$kind"; done); do install_one "$kind"; done
     ) 8>"${TMPDIR:-/tmp}/convoke-servers-$UID.lock"
 }
 
@@ -225,10 +225,11 @@ data() {
         mkdir -p "$home/run/$1/data"
         return
     fi
-    # Whoever had the port left it there if it had no time to remove it.
-    memory=/dev/shm/convoke-$UID-$(cat "$home/run/$1/port")
-    rm -rf "$memory"
-    mkdir -m 700 "$memory"
+    # Who owns it stands in its name: whoever was killed had no time to remove it.
+    for memory in /dev/shm/convoke-"$UID"-*; do
+        [[ $memory =~ -([0-9]+)-[^-]*$ ]] && ! kill -0 "${BASH_REMATCH[1]}" 2>/dev/null && rm -rf "$memory"
+    done
+    memory=$(mktemp -d "/dev/shm/convoke-$UID-$$-XXXXXX")
     ln -s "$memory" "$home/run/$1/data"
 }
 
@@ -482,15 +483,20 @@ hold() {
 command=${1:-}
 shift || true
 case $command in
-install | versions)
+install)
     # shellcheck disable=SC2086
-    $command ${*:-$kinds}
+    install ${*:-$kinds tls}
+    ;;
+versions)
+    # shellcheck disable=SC2086
+    versions ${*:-$kinds}
     ;;
 hold) hold "$1" ;;
 start)
     # shellcheck disable=SC2086
     for name in ${*:-$kinds}; do
-        install "${name%%-*}"
+        # shellcheck disable=SC2086
+        install "${name%%-*}" ${TLS:+tls}
         (start "$name") && status "$name"
     done
     ;;

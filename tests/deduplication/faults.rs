@@ -1,13 +1,16 @@
 //! Stores that fail, processes that die, partitions that are lost.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::future::Future as _;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use convoke::broker::Fault;
 use convoke::prelude::*;
-use convoke::{ClaimStore, Claimed, Holder, names};
+use convoke::{AppHandle, ClaimStore, Claimed, Holder, names};
 
 use crate::support::{Seeded, header, ms, status, stored};
 use crate::world::*;
@@ -138,6 +141,27 @@ async fn a_store_that_hangs_does_not_hold_up_a_drain() {
     settled(&app).await;
     let report = app.drain().await;
     assert!(report.clean && report.took < Duration::from_secs(2), "{report:?}");
+}
+
+/// Whatever is locked while the store is told, it is nothing that the user's code may ask for.
+#[tokio::test(start_paused = true)]
+async fn a_store_may_look_at_the_application_while_it_is_told() {
+    let handle = Arc::new(OnceLock::<AppHandle>::new());
+    let (of_store, looks) = (Arc::clone(&handle), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&looks);
+    let store = Store::new(move |_, what| {
+        if let Some(handle) = of_store.get().filter(|_| what == "commit") {
+            let status = pin!(handle.status());
+            assert!(status.poll(&mut Context::from_waker(Waker::noop())).is_ready());
+            counted.fetch_add(1, SeqCst);
+        }
+        Way::Well
+    });
+    let (app, log) = start("work", store).await;
+    handle.set(app.handle().clone()).unwrap();
+    publish(&app, "k", 1, "ok").await;
+    settled(&app).await;
+    assert_eq!((log.calls.items(), looks.load(SeqCst)), (vec![(1, 1)], 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -30,12 +30,15 @@ impl Asking {
         Arc::clone(&self.client.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Replaces it, if another finds the servers. Whether it did. Blocks.
+    /// Replaces it, if another finds the servers and it still does not. Whether they are there. Blocks.
     pub(crate) fn renew(&self) -> bool {
         let config = config::asking(&self.options, &self.app, None);
         let Ok(fresh) = config.create_with_context::<_, BaseConsumer<Plain>>(Plain(Arc::clone(&self.link))) else { return false };
         if !matches!(stranded::ask(fresh.client(), WITHIN), Answer::Servers(..)) {
             return false;
+        }
+        if matches!(stranded::ask(self.client().client(), WITHIN), Answer::Servers(..)) {
+            return true;
         }
         tracing::warn!("a client has lost sight of the Kafka servers, which are there; another takes its place");
         *self.client.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);

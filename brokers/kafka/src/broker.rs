@@ -24,6 +24,7 @@ use crate::consumer::{self, Shared};
 use crate::lag::Askers;
 use crate::options::Options;
 use crate::publish::{Publishing, closed};
+use crate::said::Said;
 
 /// A connection to a Kafka cluster: one producer, and a consumer for each subscription.
 pub struct Kafka {
@@ -37,6 +38,7 @@ pub struct Kafka {
     pub(crate) publishing: Arc<Publishing>,
     pub(crate) subscriptions: Mutex<Vec<Weak<Shared>>>,
     pub(crate) askers: Arc<Askers>,
+    pub(crate) said: Arc<Said>,
     native: Native,
     capabilities: Capabilities,
     closed: AtomicBool,
@@ -103,6 +105,7 @@ impl Kafka {
             publishing,
             subscriptions,
             askers,
+            said: Arc::default(),
             native,
             capabilities,
             closed,

@@ -35,6 +35,11 @@ impl Askers {
         lock(&self.0).drain().map(|(_, asker)| asker.client).collect()
     }
 
+    /// The servers are away.
+    pub(crate) fn excuse(&self) {
+        lock(&self.0).values_mut().for_each(|asker| asker.sight.excuse());
+    }
+
     /// Gives up those that have lost sight of the servers, which are there: who asks next has another. Blocks.
     pub(crate) fn drop_stranded(&self) {
         let all: Vec<_> = lock(&self.0).iter().map(|(group, asker)| (group.clone(), Arc::clone(&asker.client))).collect();

@@ -28,6 +28,7 @@ mod lag;
 mod options;
 mod publish;
 mod record;
+mod said;
 mod starts;
 mod stranded;
 mod topology;

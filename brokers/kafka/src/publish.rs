@@ -63,8 +63,14 @@ impl Publishing {
         let config = config::producer(&self.options, &self.app);
         let producer: FutureProducer<Plain> =
             config.create_with_context(Plain(Arc::clone(&self.link))).map_err(|error| config::refused(&error))?;
+        *lock(&self.sight) = Sight::default();
         *place = Some(producer.clone());
         Ok(producer)
+    }
+
+    /// The servers are away.
+    pub(crate) fn excuse(&self) {
+        lock(&self.sight).excuse();
     }
 
     /// Gives the producer up if it has lost sight of the servers, which are there: the next message has another. What is under way in
@@ -74,7 +80,7 @@ impl Publishing {
         let answer = stranded::ask(producer.client(), Duration::from_millis(500));
         if lock(&self.sight).note(&answer, Instant::now()) {
             tracing::warn!("the Kafka producer has lost sight of the servers, which are there, and is made anew");
-            (*lock(&self.producer), *lock(&self.sight)) = (None, Sight::default());
+            *lock(&self.producer) = None;
         }
     }
 
@@ -129,11 +135,12 @@ impl Publishing {
             return refused(error.is_retryable(), error);
         }
         let Ok(permit) = self.room.acquire().await else { return refused(false, closed()) };
-        let producer = match self.producer() {
-            Ok(producer) => producer,
-            Err(error) => return refused(false, error),
-        };
         loop {
+            // Which one it is may change while this waits.
+            let producer = match self.producer() {
+                Ok(producer) => producer,
+                Err(error) => return refused(false, error),
+            };
             let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(topic.as_str());
             record.headers = record::headers_out(message);
             record.key = message.key().map(|key| key.as_bytes());

@@ -55,6 +55,11 @@ pub(crate) struct Sight {
 }
 
 impl Sight {
+    /// The servers are away: to find none of them is no wonder.
+    pub(crate) fn excuse(&mut self) {
+        self.lost = None;
+    }
+
     /// Takes note of an answer. Whether the client is to be replaced, provided that the servers are there.
     pub(crate) fn note(&mut self, answer: &Answer, now: Instant) -> bool {
         match answer {

@@ -49,6 +49,8 @@ fn watch(publishing: &Weak<Publishing>, askers: &Weak<Askers>, link: &Link) {
             publishing.replace_if_stranded();
             askers.drop_stranded();
         } else {
+            publishing.excuse();
+            askers.excuse();
             link.down(match &answer {
                 Answer::Unreachable(reason) | Answer::Silence(reason) => reason,
                 Answer::Nobody | Answer::Servers(..) => "a server says that there is none",

@@ -115,8 +115,7 @@ impl Shared {
         for Begin { place, at, saved, text } in begins {
             let end = if self.plan.until_end { self.plan.end_of(&place).unwrap_or(u64::MAX) } else { u64::MAX };
             let topic = self.plan.topic(place.0.as_str()).unwrap_or_default();
-            // What we have said last ourselves, and could not close since the brokers took it from us, is no sign of a death.
-            let is_ours = state.part_of(&place).is_some_and(|index| state.parts[index].said.contains(&text));
+            let is_ours = state.said.is_ours(&state.group, &place, &text);
             let index = state.own(topic, &place, at, end, saved.progress.clone());
             let mut resume = Resume::default();
             (resume.unclean, resume.progress) = (saved.open && !is_ours, saved.progress.clone());

@@ -20,8 +20,6 @@ use crate::{errors, starts};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// So many texts of a partition are remembered that have no answer: more than fail in half an hour.
-const SAID: usize = 200;
 
 impl Shared {
     /// Commits for the runtime.
@@ -129,15 +127,11 @@ impl State {
     }
 
     /// What is sent from here on, topic by topic. The last word on a partition counts.
-    pub(super) fn send(&mut self, asked: &[Asked]) -> Vec<(usize, Result<TopicPartitionList, KafkaError>)> {
+    pub(super) fn send(&self, asked: &[Asked]) -> Vec<(usize, Result<TopicPartitionList, KafkaError>)> {
         let mut lists: Vec<(usize, Result<TopicPartitionList, KafkaError>)> = Vec::new();
         for one in asked {
-            let part = &mut self.parts[one.part];
-            // While nothing is answered: what is forgotten here would be taken for another's, which costs time and no message.
-            if part.said.len() == SAID {
-                part.said.remove(1);
-            }
-            part.said.push(one.text.clone());
+            let part = &self.parts[one.part];
+            self.said.says(&self.group, &part.place, &one.text);
             let index = lists.iter().position(|(topic, _)| *topic == part.topic).unwrap_or_else(|| {
                 lists.push((part.topic, Ok(TopicPartitionList::new())));
                 lists.len() - 1
@@ -165,8 +159,7 @@ impl State {
         let settled = match result {
             Ok(()) if ours => {
                 part.kept = asked.kept.clone();
-                let before = part.said.iter().position(|text| *text == asked.text).unwrap_or_default();
-                part.said.drain(..before);
+                self.said.taken(&self.group, &part.place, &asked.text);
                 Settled::Applied
             }
             Ok(()) => Settled::Applied,

@@ -61,7 +61,7 @@ pub(crate) async fn subscribe(kafka: &Kafka, spec: SubscribeSpec) -> Result<Subs
     }
     let config = config::consumer(&options, &kafka.app, &plan.group_id, plan.assignor);
     let (send, receive) = convoke_broker_common::events();
-    let shared = Arc::new(Shared::new(plan, send));
+    let shared = Arc::new(Shared::new(plan, send, Arc::clone(&kafka.said)));
     let context = Context::new(&shared, &kafka.link);
     let consumer: BaseConsumer<Context> = config.create_with_context(context).map_err(|error| config::refused(&error))?;
     let consumer = Arc::new(consumer);

@@ -1,7 +1,7 @@
 //! What the polling thread and the application's tasks share.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
 use convoke_broker_common::Events;
@@ -11,6 +11,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::plan::Plan;
 use crate::client::lock;
+use crate::said::Said;
 use crate::starts::Place;
 
 /// A subscription.
@@ -39,6 +40,9 @@ pub(crate) struct State {
     pub(super) phase: Phase,
     /// It commits nothing.
     broadcast: bool,
+    pub(super) group: String,
+    /// What the brokers may have of us.
+    pub(super) said: Arc<Said>,
     /// Commits that wait for the committing thread.
     pub(super) queued: Vec<Asked>,
     /// Those that it has sent, and that have no answer yet.
@@ -87,8 +91,6 @@ pub(super) struct Part {
     pub(super) given: u64,
     /// What is committed.
     pub(super) kept: Kept,
-    /// The texts that the brokers may have of us: the last that they took, and those after it that have no answer.
-    pub(super) said: Vec<String>,
     /// Nothing is delivered from here on.
     pub(super) end: u64,
 }
@@ -156,12 +158,14 @@ impl Asked {
 }
 
 impl Shared {
-    pub(super) fn new(plan: Plan, events: Events) -> Self {
+    pub(super) fn new(plan: Plan, events: Events, said: Arc<Said>) -> Self {
         let state = State {
             parts: Vec::new(),
             index: HashMap::new(),
             phase: Phase::Running,
             broadcast: plan.broadcast,
+            group: plan.group.clone(),
+            said,
             queued: Vec::new(),
             sent: Vec::new(),
             last_epoch: 0,
@@ -224,7 +228,6 @@ impl State {
             next: begin,
             given: begin,
             kept: Kept::new(begin, progress),
-            said: Vec::new(),
             end,
         };
         if let Some(index) = self.part_of(place) {

@@ -19,6 +19,7 @@ use super::state::{Phase, Shared, part_id};
 use super::tick::Tick;
 use crate::client::{Link, lock};
 use crate::options::Options;
+use crate::said::Said;
 use crate::starts::Place;
 use crate::{config, starts};
 
@@ -32,6 +33,11 @@ struct Bench {
 
 /// A member of a group on two topics, which nobody answers.
 fn bench() -> Bench {
+    bench_of(Arc::default())
+}
+
+/// The same in a process that has said this.
+fn bench_of(said: Arc<Said>) -> Bench {
     let options = Options::from_url(&BrokerUrl::parse("kafka://127.0.0.1:1").unwrap()).unwrap();
     let topics: Vec<Topic> = ["orders", "bills"].map(Topic::from).into();
     let plan = Plan::new(
@@ -41,7 +47,7 @@ fn bench() -> Bench {
         4096,
     );
     let (told, events) = convoke_broker_common::events();
-    let (shared, link) = (Arc::new(Shared::new(plan, told)), Arc::new(Link::default()));
+    let (shared, link) = (Arc::new(Shared::new(plan, told, said)), Arc::new(Link::default()));
     let config = config::consumer(&options, "app", "g", "range");
     let consumer = config.create_with_context(Context::new(&shared, &link)).unwrap();
     Bench { shared, link, consumer, events, place: (topics[0].clone(), 0) }
@@ -108,7 +114,8 @@ async fn nothing_is_delivered_before_kafka_knows_that_the_partition_is_open() {
 async fn what_a_living_process_left_open_is_no_death_and_what_another_left_open_is_one() {
     let of_another = Progress::default().encode(Position::Offset(5), Duration::from_secs(1), true).unwrap();
     for has_both in [false, true] {
-        let mut bench = bench();
+        let said = Arc::<Said>::default();
+        let mut bench = bench_of(Arc::clone(&said));
         assert!(bench.own(&of_another).await);
         let taken = bench.commit(Ok(()));
         // A text names its millisecond.
@@ -117,6 +124,10 @@ async fn what_a_living_process_left_open_is_no_death_and_what_another_left_open_
         bench.lose();
         let kept = if has_both { unanswered } else { taken };
         assert!(!bench.own(&kept).await, "the brokers may have either");
+        bench.lose();
+        assert!(!bench.own(&kept).await, "it was lost again before anything was committed");
+        let mut bench = bench_of(said);
+        assert!(!bench.own(&kept).await, "another client has taken the place of one that hangs");
         bench.commit(Ok(()));
         bench.lose();
         assert!(bench.own(&of_another).await, "somebody had it in between, and died");

@@ -54,7 +54,9 @@ impl Tick {
             shared.commit_idle(consumer, refresh);
         }
         self.look_whether_adrift(shared, consumer, now);
-        if now.duration_since(self.asked) >= EVERY && consumer.context().is_connected() {
+        if !consumer.context().is_connected() {
+            self.sight.excuse();
+        } else if now.duration_since(self.asked) >= EVERY {
             self.asked = now;
             let answer = stranded::ask(consumer.client(), Duration::from_millis(500));
             self.replace_if_stranded(shared, &answer, now);

@@ -87,11 +87,14 @@ where
     }
 }
 
+/// So many messages of a batch are claimed at the same time.
+const AT_ONCE: usize = 100;
+
 /// What the store says of each message; a message without an identity is ours.
 async fn claim_all(store: &Arc<dyn ClaimStore>, lease: Duration, delivery: &Delivery) -> Result<Vec<Claimed>, BoxError> {
     let context = delivery.context();
     let one = async |message: &Delivered| {
-        let Some(identity) = identity(message, context) else { return Ok(Claimed::Ours) };
+        let Some(identity) = identity(message, context) else { return Ok::<_, BoxError>(Claimed::Ours) };
         let claim = Claim::new(Arc::clone(store), identity, lease);
         context.claims.claim(message, claim.clone());
         let answer = tokio::time::timeout(lease / 3, store.claim(&claim.identity, claim.holder, lease)).await;
@@ -101,7 +104,15 @@ async fn claim_all(store: &Arc<dyn ClaimStore>, lease: Duration, delivery: &Deli
     };
     match delivery.messages() {
         [single] => Ok(vec![one(single).await?]),
-        many => join_all(many.iter().map(one)).await.into_iter().collect(),
+        many => {
+            let mut all = Vec::with_capacity(many.len());
+            for some in many.chunks(AT_ONCE) {
+                for claimed in join_all(some.iter().map(one)).await {
+                    all.push(claimed?);
+                }
+            }
+            Ok(all)
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Futures that are running: a slab of at most as many entries as run at the same time, each with a waker of its own.
+//! Futures that are running: a slab of as many entries as have run at the same time, each with a waker of its own.
 //!
 //! An entry's waker puts its index on the woken list and wakes the driver's task, so that a turn polls only what was woken. The
 //! wakers are made once and reused; waking allocates nothing in the steady state.
@@ -113,7 +113,7 @@ impl<K: Copy, F: Future + Unpin> Running<K, F> {
     }
 
     fn grow(&mut self) -> u32 {
-        #[allow(clippy::cast_possible_truncation, reason = "bounded by the concurrency, which is a u32")]
+        #[allow(clippy::cast_possible_truncation, reason = "so many never run at the same time")]
         let index = self.entries.len() as u32;
         let flag = Arc::new(EntryWaker { index, queued: AtomicBool::new(false), woken: Arc::clone(&self.woken) });
         self.entries.push(Entry { runs: None, waker: Waker::from(Arc::clone(&flag)), flag });

@@ -12,6 +12,8 @@ use convoke_engine::Slot;
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
+/// So many claims of a batch are spoken of at the same time.
+const AT_ONCE: usize = 100;
 /// The pause before the store is asked again: this, then twice that, and so on.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -48,8 +50,12 @@ pub(super) fn ask(ask: Ask) -> BoxFuture<'static, Answered> {
                 Answered::Extended(slot, within(*lease / 3, async { store.claim(identity, *holder, *lease).await }).await)
             }
             Ask::Commit(slot, claims) => {
-                let commits = claims.into_iter().map(|(one, kept)| async move { (one, tell(&kept.claim, true).await) });
-                Answered::Committed(slot, join_all(commits).await)
+                let (mut claims, mut answers) = (claims.into_iter(), Vec::new());
+                while !claims.as_slice().is_empty() {
+                    let some = claims.by_ref().take(AT_ONCE);
+                    answers.extend(join_all(some.map(|(one, kept)| async move { (one, tell(&kept.claim, true).await) })).await);
+                }
+                Answered::Committed(slot, answers)
             }
             Ask::Remember(kept) => {
                 insist(&kept.claim, true).await;

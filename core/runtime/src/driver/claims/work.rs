@@ -10,7 +10,7 @@ use convoke_core::{BoxFuture, Claims};
 use convoke_engine::Time;
 use tokio::time::Sleep;
 
-use super::ask::{Answered, ask};
+use super::ask::{Answered, Ask, ask};
 use crate::driver::Driver;
 use crate::driver::running::Running;
 
@@ -20,6 +20,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The store's side of a driver.
 pub(in crate::driver) struct ClaimWork {
     desk: Arc<Claims>,
+    /// What is to be said next.
+    asks: Vec<Ask>,
     asked: Running<(), BoxFuture<'static, Answered>>,
     /// What has been answered, and is to be told.
     answered: Vec<Answered>,
@@ -31,7 +33,7 @@ pub(in crate::driver) struct ClaimWork {
 
 impl ClaimWork {
     pub(in crate::driver) fn new(desk: Arc<Claims>) -> Self {
-        Self { desk, asked: Running::new(), answered: Vec::new(), sleep: None, ends: None }
+        Self { desk, asks: Vec::new(), asked: Running::new(), answered: Vec::new(), sleep: None, ends: None }
     }
 
     /// Whether the store is still to hear something.
@@ -58,11 +60,12 @@ impl Driver {
                 let mut core = self.remote.core();
                 core.heed(now);
                 let wake = core.extend_claims(now);
-                let ClaimWork { asked, answered, .. } = &mut self.claims;
-                let begun = core.claims.asks.drain(..).map(|one| asked.start((), ask(one)));
-                answered.extend(begun.filter_map(Result::err).map(said));
+                self.claims.asks.append(&mut core.claims.asks);
                 wake
             };
+            // A store is the user's code, and runs when nobody else waits for what the lock keeps.
+            let ClaimWork { asks, asked, answered, .. } = &mut self.claims;
+            answered.extend(asks.drain(..).filter_map(|one| asked.start((), ask(one)).err()).map(said));
             if self.todo.drained {
                 let ends = *self.claims.ends.get_or_insert(now.after(LAST_WORDS));
                 if ends <= now {
