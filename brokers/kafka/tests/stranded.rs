@@ -10,21 +10,23 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use convoke_core::broker::{Broker, BrokerConfig, BrokerUrl, Health};
+use tokio::sync::watch;
 
 const METADATA: i16 = 3;
 const API_VERSIONS: i16 = 18;
 const UNSUPPORTED_VERSION: i16 = 35;
 
 /// A server of this port, which is in the cluster or says that nobody is.
-fn serve(listener: &TcpListener, alone: &Arc<AtomicBool>) {
+/// It counts how often it was asked.
+fn serve(listener: &TcpListener, alone: &Arc<AtomicBool>, asked: &watch::Sender<u32>) {
     let port = listener.local_addr().unwrap().port();
     for stream in listener.incoming().flatten() {
-        let alone = Arc::clone(alone);
-        std::thread::spawn(move || while answer(&stream, port, &alone).is_ok() {});
+        let (alone, asked) = (Arc::clone(alone), asked.clone());
+        std::thread::spawn(move || while answer(&stream, port, &alone, &asked).is_ok() {});
     }
 }
 
-fn answer(mut stream: &TcpStream, port: u16, alone: &AtomicBool) -> std::io::Result<()> {
+fn answer(mut stream: &TcpStream, port: u16, alone: &AtomicBool, asked: &watch::Sender<u32>) -> std::io::Result<()> {
     let mut head = [0; 4];
     stream.read_exact(&mut head)?;
     let mut request = vec![0; u32::from_be_bytes(head) as usize];
@@ -39,15 +41,16 @@ fn answer(mut stream: &TcpStream, port: u16, alone: &AtomicBool) -> std::io::Res
             out.word(METADATA).word(1).word(1).word(API_VERSIONS).word(0).word(0);
         }
         METADATA => {
+            asked.send_modify(|asked| *asked += 1);
             match alone.load(SeqCst) {
                 true => out.int(0),
                 false => out.int(1).int(1).text(b"127.0.0.1").int(i32::from(port)).word(-1),
             };
             out.int(1);
-            let asked = i32::from_be_bytes(request[body..body + 4].try_into().unwrap());
+            let topics = i32::from_be_bytes(request[body..body + 4].try_into().unwrap());
             let mut at = body + 4;
-            out.int(asked.max(0));
-            for _ in 0..asked {
+            out.int(topics.max(0));
+            for _ in 0..topics {
                 let end = at + 2 + usize::try_from(word(at)).unwrap();
                 // Of one partition, whose leader it is.
                 out.word(0).text(&request[at + 2..end]).byte(0).int(1).word(0).int(0).int(1).int(1).int(1).int(1).int(1);
@@ -99,15 +102,17 @@ async fn becomes(broker: &Arc<dyn Broker>, up: bool) {
 async fn a_connection_whose_server_has_said_that_there_is_none_finds_it_again() {
     let (listener, alone) = (TcpListener::bind("127.0.0.1:0").unwrap(), Arc::new(AtomicBool::new(true)));
     let url = format!("kafka://{}", listener.local_addr().unwrap());
-    let of_server = Arc::clone(&alone);
-    std::thread::spawn(move || serve(&listener, &of_server));
+    let asked = watch::Sender::new(0);
+    let (of_server, counted) = (Arc::clone(&alone), asked.clone());
+    std::thread::spawn(move || serve(&listener, &of_server, &counted));
     let config = || BrokerConfig::new(BrokerUrl::parse(&url).unwrap(), "test");
     let mut hasty = config();
     hasty.connect_within = Duration::from_secs(1);
     let error = convoke_kafka::open(hasty).await.err().expect("there is nobody");
     assert!(std::error::Error::source(&error).unwrap().to_string().contains("there is no server"), "{error:?}");
+    let (mut asked, before) = (asked.subscribe(), *asked.borrow());
     let opening = tokio::spawn(convoke_kafka::open(config()));
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    asked.wait_for(|asked| *asked > before).await.unwrap();
     alone.store(false, SeqCst);
     let broker = opening.await.unwrap().unwrap();
     for _ in 0..2 {

@@ -21,6 +21,7 @@ use crate::client::{Link, lock};
 use crate::options::Options;
 use crate::said::Said;
 use crate::starts::Place;
+use crate::stranded::Answer;
 use crate::{config, starts};
 
 struct Bench {
@@ -145,6 +146,16 @@ fn what_lies_behind_a_marked_end_is_not_committed_when_the_partition_is_idle() {
     assert_eq!(idle(&mut state, u64::MAX, 9), Some(9), "markers of transactions");
     assert_eq!(idle(&mut state, 7, 9), Some(7));
     assert_eq!(idle(&mut state, 5, 9), None);
+}
+
+#[test]
+fn a_client_that_knows_nobody_is_replaced() {
+    let bench = bench();
+    let mut tick = Tick::new(&bench.shared.plan);
+    tick.replace_if_stranded(&bench.shared, &Answer::Silence("busy".to_owned()), Instant::now());
+    assert_eq!(bench.phase(), Phase::Running);
+    tick.replace_if_stranded(&bench.shared, &Answer::Nobody, Instant::now());
+    assert_eq!(bench.phase(), Phase::Dropped);
 }
 
 #[test]
