@@ -148,7 +148,12 @@ impl Link {
         let connection = self.state.borrow().connection.clone();
         self.give_up();
         if let Some(connection) = connection {
-            let _ = tokio::time::timeout(within, connection.close(200, "closed".into())).await;
+            // The client would wait for the answer of a server that is gone.
+            tokio::select! {
+                _ = connection.close(200, "closed".into()) => {}
+                () = is_lost(&connection) => {}
+                () = tokio::time::sleep(within.min(self.options.term())) => {}
+            }
         }
     }
 
@@ -258,6 +263,13 @@ impl Link {
                 Err(_) => return format!("nothing was heard for {:?}", term * 2),
             }
         }
+    }
+}
+
+/// Ends when the connection has ended otherwise than by being closed.
+async fn is_lost(connection: &Connection) {
+    while !connection.status().errored() {
+        tokio::time::sleep(FIRST).await;
     }
 }
 

@@ -92,3 +92,20 @@ async fn a_start_that_cannot_be_says_why() -> Result<(), Stop> {
     connect(&two).await?.close(WITHIN).await;
     Ok(())
 }
+
+/// What was published is answered for; only the farewell is left, and nobody is there to answer it.
+#[tokio::test]
+async fn closing_does_not_wait_for_the_farewell_of_a_server_that_says_nothing() -> Result<(), Stop> {
+    let proxy = server().await?.proxy().await?;
+    let topic = "connection.farewell";
+    with_topic(&proxy, topic).await?.close(WITHIN).await;
+    let broker = connect(&format!("{}?heartbeat=1s", proxy.url())).await?;
+    assert!(matches!(publish(&broker, topic, "1").await, PublishOutcome::Confirmed(_)));
+    proxy.stall(Side::Answers);
+    let (begun, within) = (Instant::now(), Duration::from_secs(60));
+    let report = broker.close(within).await;
+    assert_eq!(report.unconfirmed, 0);
+    assert!(begun.elapsed() < within / 4, "{:?}", begun.elapsed());
+    proxy.recover();
+    Ok(())
+}

@@ -13,11 +13,11 @@ use super::state::{Shared, part_id};
 use crate::client::lock;
 use crate::starts::{self, Place};
 
-/// So long after a gap others like it belong to it: each partition has an error of its own.
+/// So long after a gap was mended, an error without one may still be of it.
 const SAME: Duration = Duration::from_secs(5);
 
 impl Shared {
-    /// librdkafka has said that a position is out of range, and not which.
+    /// librdkafka has said that positions are out of range, and not which: those partitions are not read until they are told from where.
     pub(super) fn find_gaps(&self, consumer: &BaseConsumer<Context>) {
         let ours: Vec<(usize, Place, u64)> = {
             let state = lock(&self.state);
@@ -35,25 +35,48 @@ impl Shared {
             }
         };
         let mut found = false;
-        for ((index, place, next), range) in ours.into_iter().zip(ranges) {
+        for ((index, place, next), range) in ours.iter().zip(ranges) {
             let (Some(low), Some(high)) = range else { continue };
-            if (low..=high).contains(&next) {
+            if (low..=high).contains(next) {
                 continue;
             }
             found = true;
-            if let Err(error) = self.go_on_at(consumer, index, &place, next, low) {
-                tracing::warn!(group = self.plan.group, topic = %place.0, %error, "reading cannot go on behind a gap");
-                return self.fail();
+            if let Err(error) = self.go_on_at(consumer, *index, place, *next, low) {
+                return self.not_read_on(place, &error);
             }
         }
-        let mut state = lock(&self.state);
         if found {
-            state.repaired = Some(Instant::now());
-        } else if state.repaired.is_none_or(|repaired| repaired.elapsed() > SAME) {
+            lock(&self.state).repaired = Some(Instant::now());
+        } else if lock(&self.state).repaired.is_some_and(|repaired| repaired.elapsed() <= SAME) {
+            // Most likely it was of one that was mended before. If not, it is of a partition that is not read until it is told.
+            for (index, place, next) in ours.iter().filter(|(index, ..)| !lock(&self.state).parts[*index].paused) {
+                if let Err(error) = self.read_from(consumer, *index, place, *next) {
+                    return self.not_read_on(place, &error);
+                }
+            }
+        } else {
             // It is there again, and not read: a subscription that is opened anew finds out.
-            drop(state);
             self.fail();
         }
+    }
+
+    fn not_read_on(&self, place: &Place, error: &KafkaError) {
+        tracing::warn!(group = self.plan.group, topic = %place.0, %error, "reading cannot go on behind a gap");
+        self.fail();
+    }
+
+    /// Lets a partition be read from there on, whatever has ended it.
+    fn read_from(&self, consumer: &BaseConsumer<Context>, index: usize, place: &Place, from: u64) -> Result<(), KafkaError> {
+        let list = starts::list(std::slice::from_ref(place), starts::offset(from))?;
+        if !self.plan.is_cooperative() {
+            return consumer.seek_partitions(list, Duration::from_secs(5)).map(drop);
+        }
+        consumer.incremental_unassign(&list)?;
+        consumer.incremental_assign(&list)?;
+        // Whether a pause outlives that, librdkafka does not promise.
+        consumer.resume(&list)?;
+        lock(&self.state).parts[index].paused = false;
+        Ok(())
     }
 
     fn go_on_at(
@@ -64,13 +87,7 @@ impl Shared {
         next: u64,
         low: u64,
     ) -> Result<(), KafkaError> {
-        let list = starts::list(std::slice::from_ref(place), starts::offset(low))?;
-        if self.plan.is_cooperative() {
-            consumer.incremental_unassign(&list)?;
-            consumer.incremental_assign(&list)?;
-        } else {
-            consumer.seek_partitions(list, Duration::from_secs(5))?;
-        }
+        self.read_from(consumer, index, place, low)?;
         let mut state = lock(&self.state);
         if next < low {
             let part = &mut state.parts[index];

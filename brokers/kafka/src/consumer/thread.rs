@@ -38,13 +38,19 @@ pub(super) fn run(shared: &Arc<Shared>, consumer: Arc<BaseConsumer<Context>>) {
             seldom = shared.deliver_all(&consumer);
         }
         let mut wait = if seldom { Duration::ZERO } else { POLL };
+        let mut missing = false;
         for _ in 0..if seldom { 1 } else { BATCH } {
             match consumer.poll(wait) {
                 Some(Ok(record)) => shared.take_in(&record),
-                Some(Err(error)) => shared.trouble(&consumer, &error),
+                Some(Err(error)) if is_gap(&error) => missing = true,
+                Some(Err(error)) => shared.trouble(&error),
                 None => break,
             }
             wait = Duration::ZERO;
+        }
+        // Each partition tells of its own; looking costs half a second, behind the fetch that waits, and finds them all.
+        if missing {
+            shared.find_gaps(&consumer);
         }
         seldom = shared.deliver_all(&consumer);
         tick.pass(shared, &consumer);
@@ -62,10 +68,9 @@ impl Shared {
         state.phase == Phase::Running
     }
 
-    fn trouble(&self, consumer: &BaseConsumer<Context>, error: &KafkaError) {
+    fn trouble(&self, error: &KafkaError) {
         let code = error.rdkafka_error_code();
         match code {
-            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => self.find_gaps(consumer),
             _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
                 tracing::warn!(group = self.plan.group, %error, "the Kafka consumer has failed for good; another takes its place");
                 self.fail();
@@ -89,6 +94,11 @@ impl Shared {
             _ => tracing::info!(group = self.plan.group, %error, "the Kafka consumer reports an error, and goes on"),
         }
     }
+}
+
+/// Whether a position is not there: librdkafka does not say which.
+fn is_gap(error: &KafkaError) -> bool {
+    matches!(error.rdkafka_error_code(), Some(Code::AutoOffsetReset | Code::OffsetOutOfRange))
 }
 
 fn next_step(code: Option<Code>) -> &'static str {

@@ -81,7 +81,9 @@ impl Sender {
         let mut state = self.shared.publishing.watch();
         // A connection that ends answers for everything at once; the client would not until it is closed.
         let gone = async move {
-            let _ = state.wait_for(|state| state.generation != generation || state.connection.is_none()).await;
+            let state = state.wait_for(|state| state.generation != generation || state.connection.is_none()).await;
+            let reason = state.ok().and_then(|state| state.reason.clone());
+            reason.unwrap_or_else(|| "the connection was lost".to_owned())
         };
         let why = tokio::select! {
             biased;
@@ -94,7 +96,7 @@ impl Sender {
                 }
                 return outcomes;
             }
-            () = gone => "the connection was lost".to_owned(),
+            why = gone => why,
             () = tokio::time::sleep(within) => {
                 self.shared.publishing.fail(generation, "a confirmation did not come");
                 format!("no confirmation came within {within:?}")
