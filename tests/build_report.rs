@@ -452,11 +452,24 @@ async fn a_delayed_event_comes_after_its_delay() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_event_that_may_expire_is_handled_in_time_and_one_that_nobody_could_get_is_refused() {
+    let (app, seen) = publishing().await;
+    let soon = SystemTime::now() + Duration::from_secs(60);
+    app.publish(&ask("ada")).expires_at(soon).await.unwrap();
+    for late in
+        [app.publish(&ask("bob")).deliver_at(soon).expires_at(soon), app.publish(&ask("eve")).expires_at(SystemTime::now())]
+    {
+        let refused = late.await.unwrap_err();
+        assert!(refused.kind() == ErrorKind::Rejected && refused.to_string().contains("nobody would get it"), "{refused}");
+    }
+    app.settled().await;
+    assert_eq!(seen.items(), [(ask("ada"), Some("ada".to_owned()))]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_the_broker_does_not_offer_is_refused_by_kind_and_not_sent() {
     let (app, _) = publishing().await;
     let kind = |answer: Result<convoke::Receipt, convoke::Error>| answer.map_err(|error| error.kind()).unwrap_err();
-    let expiring = app.publish(&ask("ada")).expires_at(SystemTime::now() + Duration::from_secs(60)).await;
-    assert_eq!(kind(expiring), ErrorKind::Unsupported);
     assert_eq!(kind(app.publish(&ask("ada")).reply_to("build.answers").await), ErrorKind::Unsupported);
     assert_eq!(kind(app.publish(&ask("ada")).topic("build.nowhere").await), ErrorKind::NotFound);
     assert_eq!(kind(app.publish(&ask("ada")).topic("build.nowhere").require_route().await), ErrorKind::NotFound);

@@ -5,8 +5,11 @@
 
 use convoke_servers::{Kind, Real, conform};
 
-/// What Kafka has not: leases that nobody can extend.
-const LACKING: [&str; 1] = ["d10_where_no_lease_can_be_extended_a_longer_timeout_is_refused"];
+/// What Kafka has not: leases that nobody can extend, and messages that expire.
+const LACKING: [&str; 2] = [
+    "d10_where_no_lease_can_be_extended_a_longer_timeout_is_refused",
+    "d15_what_expires_before_its_group_reads_it_is_not_handled_and_all_around_it_is",
+];
 
 fn kafka(case: &str) -> Real {
     Real::new(Kind::Kafka, case, convoke_kafka::open).option("session=9s").option("max_message=900000")

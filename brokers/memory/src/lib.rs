@@ -32,6 +32,7 @@
 //! - [`Start::At`](convoke_core::broker::Start::At) an offset that is not there yet begins when it is; one that is not there any
 //!   more is reported as `Gap`.
 //! - A [pattern](convoke_core::TopicPattern) reads a topic that appears later from its beginning, wherever the group began.
+//! - A message that has expired is handed to nobody, not even once more. Until a group comes to it, it counts as what is left to read.
 //! - [`until_end`](convoke_core::broker::SubscribeSpec::until_end): the marks are the ends of the logs when the subscription
 //!   joins, and stay through cuts; nothing beyond them is handed to it, also if another member had it in hand before.
 //!
@@ -40,15 +41,16 @@
 //! future that is dropped later changes nothing.
 //!
 //! # Time
-//! Delays, leases and schedules follow tokio's clock, so that virtual time moves them; the streams of subscriptions need a tokio
-//! runtime with its timer. Times of day (`published_at`, `Start::Time`, `deliver_at`) follow the system's clock.
+//! Delays, leases, schedules and expiry follow tokio's clock, so that virtual time moves them; the streams of subscriptions need a tokio
+//! runtime with its timer. Times of day (`published_at`, `Start::Time`, `deliver_at`, `expires_at`) follow the system's clock
+//! when they are said.
 //!
 //! # Faults
 //! [`Faults`](convoke_core::broker::Faults) are the broker's, whichever connection they are injected through. A cut is that of the
 //! broker from everybody: publishes are rejected while it lasts, and those that wait for a slow answer become unknown.
 //!
 //! # Limits
-//! No deduplication, no transactions, no expiry, no reply-to: publishing with one of these is refused, not ignored.
+//! No deduplication, no transactions, no reply-to: publishing with one of these is refused, not ignored.
 
 mod broker;
 mod clock;

@@ -23,6 +23,8 @@ pub(crate) struct Stored {
     pub(crate) sequence: u64,
     /// When it was appended, by the broker's clock: for ages.
     pub(crate) at: Moment,
+    /// When it expires.
+    pub(crate) until: Moment,
     /// When it was appended, by the time of day. Never falls within a log.
     pub(crate) wall: u64,
 }
@@ -81,6 +83,7 @@ impl Log {
 #[derive(Debug)]
 struct Scheduled {
     due: Moment,
+    until: Moment,
     order: u64,
     partition: u32,
     message: Message,
@@ -155,22 +158,22 @@ impl TopicLog {
     }
 
     /// Appends to a partition and says the offset.
-    pub(crate) fn append(&mut self, partition: u32, message: Message, size: u64, at: Moment, wall: u64) -> u64 {
+    pub(crate) fn append(&mut self, partition: u32, message: Message, size: u64, until: Moment, at: Moment, wall: u64) -> u64 {
         self.bytes += cost(size);
         self.sequence += 1;
         let log = &mut self.parts[partition as usize];
         let wall = log.items.back().map_or(wall, |last| last.wall.max(wall));
         let offset = log.end();
-        log.items.push_back(Stored { message, size, sequence: self.sequence, at, wall });
+        log.items.push_back(Stored { message, size, sequence: self.sequence, at, until, wall });
         offset
     }
 
     /// Keeps a message aside until it is due.
-    pub(crate) fn schedule(&mut self, partition: u32, message: Message, size: u64, due: Moment) {
+    pub(crate) fn schedule(&mut self, partition: u32, message: Message, size: u64, until: Moment, due: Moment) {
         self.bytes += cost(size);
         self.sequence += 1;
         self.parts[partition as usize].scheduled += 1;
-        self.scheduled.push(Scheduled { due, order: self.sequence, partition, message, size });
+        self.scheduled.push(Scheduled { due, until, order: self.sequence, partition, message, size });
     }
 
     /// When the next scheduled message is due.
@@ -190,7 +193,7 @@ impl TopicLog {
         let first = self.scheduled.pop()?;
         self.bytes -= cost(first.size);
         self.parts[first.partition as usize].scheduled -= 1;
-        self.append(first.partition, first.message, first.size, now, wall);
+        self.append(first.partition, first.message, first.size, first.until, now, wall);
         Some(first.partition)
     }
 

@@ -92,7 +92,7 @@ impl State {
             return Step::End;
         }
         let Some(group) = self.groups.get_mut(member.group).and_then(Option::as_mut) else { return Step::End };
-        let mut wake = group.deadline;
+        let (mut wake, mut passed) = (group.deadline, false);
         for i in 0..member.parts.len() {
             let index = (member.turn + i) % member.parts.len();
             let (k, p) = member.parts[index];
@@ -133,13 +133,20 @@ impl State {
                 #[allow(clippy::cast_possible_truncation, reason = "partitions are counted in u32")]
                 let partition = p as u32;
                 let with = Handing { part: owner.part, partition, epoch: owner.epoch, now, lease, positions, text, end };
+                let before = part.cursor.next();
                 let messages = part.cursor.take(log, with, &mut owner.credit, &mut group.repeat);
+                passed |= part.cursor.next() > before;
                 if !messages.is_empty() {
                     member.turn = index + 1;
                     return Step::Event(SubscriptionEvent::Deliveries(Deliveries::new(owner.part, owner.epoch, messages)));
                 }
             }
             wake = wake.min(part.cursor.next_wake());
+        }
+        if passed && group.ending > 0 {
+            // What had expired is as good as settled: whoever waits for the end looks again.
+            let g = member.group;
+            self.wake_group(g);
         }
         if self.at_end(id) {
             if let Some(member) = self.members.get_mut(&id) {

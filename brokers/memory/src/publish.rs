@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use convoke_core::broker::{Durability, HeaderValues, PublishOutcome};
 use convoke_core::{Error, ErrorKind, Outgoing, Receipt};
 
-use crate::clock::{self, Moment};
+use crate::clock::{self, Moment, NEVER};
 use crate::faults::Injected;
 use crate::log::cost;
 use crate::options::{Full, Positions, Unrouted};
@@ -89,6 +89,10 @@ impl State {
         if unrouted && outgoing.require_route {
             return PublishOutcome::Unroutable;
         }
+        let life = match outgoing.lifetime(time) {
+            Ok(life) => life,
+            Err(error) => return PublishOutcome::Rejected { retryable: false, error },
+        };
         let Outgoing { message, deliver_at, .. } = outgoing;
         let size = size as u64;
         let partition = self.topics[topic].partition_of(&message);
@@ -96,10 +100,11 @@ impl State {
             return PublishOutcome::Rejected { retryable: true, error: self.is_full(topic, partition) };
         }
         let wait = deliver_at.and_then(|at| at.duration_since(time).ok()).filter(|wait| !wait.is_zero());
-        let stored = if let Some(wait) = wait {
-            let due = clock::after(now, wait);
+        let due = clock::after(now, wait.unwrap_or_default());
+        let until = life.map_or(NEVER, |life| clock::after(due, life));
+        let stored = if wait.is_some() {
             let first = due < self.topics[topic].next_due();
-            self.topics[topic].schedule(partition, message, size, due);
+            self.topics[topic].schedule(partition, message, size, until, due);
             self.timer = self.timer.min(due);
             if first {
                 // Their streams are to sleep no longer than until then.
@@ -110,7 +115,7 @@ impl State {
             }
             None
         } else {
-            let offset = self.topics[topic].append(partition, message, size, now, wall);
+            let offset = self.topics[topic].append(partition, message, size, until, now, wall);
             written.add(topic, partition as usize);
             // A place that no group has is none; and a tag is that of a delivery, which there was not.
             let placed = !unrouted && self.options.positions != Positions::Tag;
@@ -130,7 +135,7 @@ impl State {
             return Some(Error::new(ErrorKind::TooLarge, message));
         }
         let what = match outgoing {
-            Outgoing { expires_at: Some(_), .. } => "an expiry",
+            Outgoing { expires_at: Some(_), .. } if !self.options.expires() => "an expiry (`expiry=no`)",
             Outgoing { reply_to: Some(_), .. } => "a reply-to",
             Outgoing { deliver_at: Some(_), .. } if !self.options.schedule => "delayed publishing (`schedule=no`)",
             _ => return None,

@@ -169,15 +169,18 @@ const LACKING: [&str; 5] = [
 fn lacking(guise: Option<Guise>) -> Vec<&'static str> {
     const FIXED: &str = "d10_where_no_lease_can_be_extended_a_longer_timeout_is_refused";
     const POSITIONS: &str = "d14_positions_are_committed_below_what_is_in_flight";
+    const EXPIRY: &str = "d15_what_expires_before_its_group_reads_it_is_not_handled_and_all_around_it_is";
     const BYTES: &str = "d16_bytes_in_flight_are_bounded_too";
     let (but, more): (&[&str], &[&str]) = match guise {
         None => (&[], &[]),
-        Some(Guise::Kafka | Guise::KafkaEager) => (&[POSITIONS], &[]),
-        Some(Guise::Nats | Guise::Redis) => (&[], &[BYTES]),
+        Some(Guise::Kafka | Guise::KafkaEager) => (&[POSITIONS], &[EXPIRY]),
+        Some(Guise::Nats) => (&[], &[BYTES]),
+        Some(Guise::Redis) => (&[], &[BYTES, EXPIRY]),
         Some(Guise::RabbitMq) => (
             &[FIXED],
             &[
                 BYTES,
+                EXPIRY,
                 "d15_reading_to_a_marked_end_ends_when_everything_before_it_is_settled",
                 "d07b_a_message_that_kills_its_process_is_given_up_and_takes_no_others",
                 "d07b_what_was_in_flight_at_a_death_is_tried_alone_once",

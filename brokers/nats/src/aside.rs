@@ -20,6 +20,7 @@ use async_nats::Subject;
 use async_nats::jetstream::consumer::Info;
 use async_nats::jetstream::stream::{RetentionPolicy, Stream};
 use convoke_core::{Error, ErrorKind};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::arrival::Arrived;
 use crate::link::Link;
@@ -141,6 +142,24 @@ impl Sieve<'_> {
             kept.insert(sequence, aside);
         }
         Ok(after)
+    }
+
+    /// What waited for its time and has expired meanwhile does not wait any more.
+    pub(crate) async fn forget_expired(&self, kept: &mut BTreeMap<u64, Kept>) -> Result<(), Error> {
+        let waiting: Vec<_> = kept.iter().filter(|(_, kept)| kept.waits()).map(|(sequence, _)| *sequence).collect();
+        let stream = self.durable.stream();
+        let gone = waiting.into_iter().map(async |sequence| {
+            let gone = numbered::at(self.link, &stream, sequence).await?.is_none();
+            if gone {
+                self.store.drop_kept(self.place, sequence).await?;
+            }
+            Ok::<_, Error>(gone.then_some(sequence))
+        });
+        let gone: Vec<_> = stream::iter(gone.collect::<Vec<_>>()).buffered(32).try_collect().await?;
+        for sequence in gone.into_iter().flatten() {
+            kept.remove(&sequence);
+        }
+        Ok(())
     }
 
     /// Reads what was set aside, now or by a former owner. Returns the numbers of those that the stream has discarded meanwhile.

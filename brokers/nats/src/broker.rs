@@ -285,6 +285,7 @@ fn capabilities(link: &Link) -> Capabilities {
     capabilities.settle = SettleBy::Message;
     capabilities.delay = Delay::Native { max: MAX_DELAY };
     capabilities.publish_delay = if link.keeps_schedules() { PublishDelay::Native } else { PublishDelay::None };
+    capabilities.expiry = link.lets_expire();
     capabilities.attempts = AttemptsKept::Exact;
     capabilities.marks = true;
     capabilities.lease = LeaseKind::Extendable(options.ack_wait);

@@ -10,10 +10,12 @@
 //! 5. With the connection everything is lost that was ours; it is assigned anew when there is one again.
 //! 6. A message that ends the connection, since the client cannot read it, does so once: then it is set aside (`aside`).
 
+mod amend;
 mod arrival;
 mod aside;
 mod broker;
 mod control;
+mod expiry;
 mod failure;
 mod hands;
 mod lag;

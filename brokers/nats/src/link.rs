@@ -155,6 +155,11 @@ impl Link {
         self.client.is_server_compatible(2, 12, 0)
     }
 
+    /// Whether the server discards a message when its time is over, since 2.11.
+    pub(crate) fn lets_expire(&self) -> bool {
+        self.client.is_server_compatible(2, 11, 0)
+    }
+
     pub(crate) fn is_up(&self) -> bool {
         *self.up.borrow() % 2 == 1
     }

@@ -1,5 +1,7 @@
 //! How a message that foreign clients published is written into its partition.
 
+use std::time::SystemTime;
+
 use async_nats::header::{HeaderMap, NATS_MESSAGE_ID};
 use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
@@ -7,7 +9,7 @@ use convoke_core::{Error, ErrorKind, Key, Topic};
 
 use crate::link::Link;
 use crate::numbered::Numbered;
-use crate::{failure, names, wire};
+use crate::{expiry, failure, names, wire};
 
 /// A message on its way to its partition.
 pub(crate) struct Moved {
@@ -15,6 +17,8 @@ pub(crate) struct Moved {
     pub(crate) sequence: u64,
     /// Whether the server knows it again, if it is sent twice.
     pub(crate) known: bool,
+    /// Whether it expires.
+    pub(crate) expires: bool,
     headers: HeaderMap,
     payload: Bytes,
 }
@@ -27,11 +31,15 @@ impl Moved {
     pub(crate) fn new(link: &Link, topic: &Topic, stream: &str, one: &Numbered) -> Result<(Option<Key>, Option<Self>), Error> {
         let content = one.message(topic);
         let (key, payload) = (content.key().cloned(), content.payload());
+        let life = one.expires_at().map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
         let form = |known: bool, mut headers: HeaderMap| {
             if known {
                 headers.insert(NATS_MESSAGE_ID, format!("{stream}:{}", one.sequence));
             }
-            let moved = Self { sequence: one.sequence, known, headers, payload: payload.clone() };
+            if let Some(life) = life {
+                expiry::write(&mut headers, life, false);
+            }
+            let moved = Self { sequence: one.sequence, known, expires: life.is_some(), headers, payload: payload.clone() };
             link.takes(wire::size(&moved.headers), payload.len()).then_some(moved)
         };
         let usual = form(true, wire::without_id(&content)?);

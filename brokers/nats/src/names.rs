@@ -31,6 +31,11 @@ pub(crate) fn schedules(topic: &str) -> String {
     format!("{topic}.=later.>")
 }
 
+/// Where the mark is before which nothing of a stream expires. No topic of ours has a `=`.
+pub(crate) fn beginning(topic: &str) -> String {
+    format!("{topic}.=begin")
+}
+
 /// Where the schedule of one message is. A later one of the same id takes its place.
 pub(crate) fn schedule(topic: &str, id: &str) -> String {
     let plain = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_nats::HeaderMap;
+use async_nats::header::NATS_MESSAGE_TTL;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::RawMessage;
@@ -16,7 +17,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use crate::link::Link;
-use crate::{failure, unreadable};
+use crate::{expiry, failure, unreadable};
 
 /// In so many parts a range is read at once.
 const AT_ONCE: u64 = 16;
@@ -38,6 +39,12 @@ impl Numbered {
 
     pub(crate) fn message(&self, topic: &Topic) -> Message {
         unreadable::message(topic, self.headers.as_deref().unwrap_or_default(), self.payload.clone())
+    }
+
+    /// When it expires, if it does: its writer may have said for how long it lives.
+    pub(crate) fn expires_at(&self) -> Option<SystemTime> {
+        let headers = self.headers.as_deref()?;
+        self.published.checked_add(expiry::read(&unreadable::value(headers, NATS_MESSAGE_TTL.as_ref())?)?)
     }
 
     /// Its headers, to be written as they are. `None` if they cannot be.

@@ -68,10 +68,10 @@ impl Part {
         self.let_go();
     }
 
-    /// Whether something up to the mark is not done, and the server takes it for done.
-    pub(crate) fn has_aside(&self) -> bool {
+    /// Whether something up to the mark is not done, and the server takes it for done: it was set aside, or has expired in hand.
+    pub(crate) fn is_busy(&self) -> bool {
         let mark = self.mark.unwrap_or(u64::MAX);
-        self.held.as_ref().is_some_and(|held| held.kept.range(..=mark).any(|(_, kept)| kept.aside))
+        self.held.as_ref().is_some_and(|held| !held.hand.is_empty() || held.kept.range(..=mark).any(|(_, kept)| kept.aside))
     }
 
     /// It is not ours any more.

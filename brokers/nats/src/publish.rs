@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
@@ -16,12 +16,17 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::link::Link;
 use crate::topology::Found;
-use crate::{names, schedule, topology, wire};
+use crate::{expiry, names, schedule, topology, wire};
+
+/// How long a mark before what expires is taken to be there.
+const MARK_AGAIN: Duration = Duration::from_secs(3600);
 
 /// What publishing remembers of topics: how many partitions they have, which never changes.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
     known: RwLock<HashMap<Topic, Found>>,
+    /// When there was seen to be a mark before what expires.
+    marked: RwLock<HashMap<Topic, Instant>>,
     spread: Spread,
 }
 
@@ -42,13 +47,35 @@ impl Places {
         Ok(found)
     }
 
-    /// Whether a message can be published that is due then.
-    async fn check_due(&self, link: &Link, topic: &Topic, due: SystemTime) -> Result<(), Error> {
+    /// Whether the stream of a topic can do something.
+    async fn check(&self, link: &Link, topic: &Topic, can: impl Fn(Found) -> Result<(), Error>) -> Result<(), Error> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(topic).copied();
-        if known.is_some_and(|found| schedule::check(topic, found, due).is_ok()) {
+        if known.is_some_and(|found| can(found).is_ok()) {
             return Ok(());
         }
-        schedule::check(topic, self.look(link, topic).await?, due)
+        can(self.look(link, topic).await?)
+    }
+
+    /// Sees to it that the stream of a topic holds the mark before what expires. Limits may have taken an old one away.
+    async fn mark(&self, link: &Link, topic: &Topic) -> Result<(), Error> {
+        let marked = self.marked.read().unwrap_or_else(PoisonError::into_inner).get(topic).copied();
+        if marked.is_none_or(|at| at.elapsed() > MARK_AGAIN) {
+            expiry::mark(link, topic).await?;
+            self.marked.write().unwrap_or_else(PoisonError::into_inner).insert(topic.clone(), Instant::now());
+        }
+        Ok(())
+    }
+
+    /// The same, where the stream has room for it.
+    pub(crate) async fn mark_if_can(&self, link: &Link, topic: &Topic) -> Result<(), Error> {
+        let found = self.known.read().unwrap_or_else(PoisonError::into_inner).get(topic).copied();
+        if found.is_some_and(|found| found.expiry) { self.mark(link, topic).await } else { Ok(()) }
+    }
+
+    /// Whether a message may expire, and is not the first of what is left if all others do.
+    async fn check_expiry(&self, link: &Link, topic: &Topic) -> Result<(), Error> {
+        self.check(link, topic, |found| expiry::check(topic, found)).await?;
+        self.mark(link, topic).await
     }
 
     pub(crate) fn spread(&self, key: Option<&convoke_core::Key>, partitions: u32) -> u32 {
@@ -57,6 +84,7 @@ impl Places {
 
     pub(crate) fn forget(&self, topic: &Topic) {
         self.known.write().unwrap_or_else(PoisonError::into_inner).remove(topic);
+        self.marked.write().unwrap_or_else(PoisonError::into_inner).remove(topic);
     }
 }
 
@@ -95,12 +123,11 @@ async fn send(link: &Link, places: &Places, outgoing: Outgoing, deadline: Instan
         return Err(PublishOutcome::Rejected { retryable: true, error: link.lost() });
     }
     let refused = |error| PublishOutcome::Rejected { retryable: false, error };
-    let never_sent = |error| PublishOutcome::Rejected { retryable: true, error };
     if let Some(what) = unsupported(link, &outgoing) {
         let text = format!("NATS does not offer {what} here; publish without it");
         return Err(refused(Error::new(ErrorKind::Unsupported, text)));
     }
-    let due = outgoing.deliver_at;
+    let (due, life) = (outgoing.deliver_at, outgoing.lifetime(SystemTime::now()).map_err(refused)?);
     // What is only copied (a dead letter, a redrive) may be as large as the server takes: there it came from.
     let (most, room) = if outgoing.verbatim { (usize::MAX, 0) } else { (link.max_message(), DEATH_ROOM) };
     let message = outgoing.message;
@@ -112,23 +139,17 @@ async fn send(link: &Link, places: &Places, outgoing: Outgoing, deadline: Instan
         );
         return Err(refused(Error::new(ErrorKind::TooLarge, text)));
     }
-    let late =
-        || Error::new(ErrorKind::Timeout, format!("a message for `{topic}` did not get onto the connection in time; try again"));
-    let partitions = match timeout_at(deadline, places.partitions(link, &topic)).await {
-        Ok(Ok(partitions)) => partitions,
-        Ok(Err(error)) => return Err(PublishOutcome::Rejected { retryable: error.is_retryable(), error }),
-        Err(_) => return Err(never_sent(late())),
-    };
+    let partitions = in_time(deadline, &topic, places.partitions(link, &topic)).await?;
     let partition = places.spread.partition(message.key(), partitions);
     let id = message.id().unwrap_or_default().to_owned();
     let mut headers = wire::headers(&message).map_err(refused)?;
     let mut subject = names::subject(topic.as_str(), partition);
+    if let Some(life) = life {
+        in_time(deadline, &topic, places.check_expiry(link, &topic)).await?;
+        expiry::write(&mut headers, life, due.is_some());
+    }
     if let Some(due) = due {
-        match timeout_at(deadline, places.check_due(link, &topic, due)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(PublishOutcome::Rejected { retryable: error.is_retryable(), error }),
-            Err(_) => return Err(never_sent(late())),
-        }
+        in_time(deadline, &topic, places.check(link, &topic, |found| schedule::check(&topic, found, due))).await?;
         schedule::write(&mut headers, due, subject);
         let id = wire::deduplication_id(&message).unwrap_or_else(new_id);
         subject = names::schedule(topic.as_str(), &id);
@@ -140,8 +161,25 @@ async fn send(link: &Link, places: &Places, outgoing: Outgoing, deadline: Instan
     match timeout_at(deadline, link.jetstream.send_publish(subject, publish)).await {
         Ok(Ok(answer)) => Ok(Sent { id, topic, partition: due.is_none().then_some(partition), answer }),
         Ok(Err(error)) => Err(failed(&topic, error)),
-        Err(_) => Err(never_sent(late())),
+        Err(_) => Err(late(&topic)),
     }
+}
+
+/// What has to be known before a message is sent.
+async fn in_time<T>(
+    deadline: Instant,
+    topic: &Topic,
+    asked: impl Future<Output = Result<T, Error>>,
+) -> Result<T, PublishOutcome> {
+    match timeout_at(deadline, asked).await {
+        Ok(answer) => answer.map_err(|error| PublishOutcome::Rejected { retryable: error.is_retryable(), error }),
+        Err(_) => Err(late(topic)),
+    }
+}
+
+fn late(topic: &Topic) -> PublishOutcome {
+    let text = format!("a message for `{topic}` did not get onto the connection in time; try again");
+    PublishOutcome::Rejected { retryable: true, error: Error::new(ErrorKind::Timeout, text) }
 }
 
 /// What this adapter cannot do with a message.
@@ -150,7 +188,7 @@ fn unsupported(link: &Link, outgoing: &Outgoing) -> Option<&'static str> {
         Outgoing { deliver_at: Some(_), .. } if !link.keeps_schedules() => {
             Some("delayed publishing (its server is older than 2.12)")
         }
-        Outgoing { expires_at: Some(_), .. } => Some("an expiry"),
+        Outgoing { expires_at: Some(_), .. } if !link.lets_expire() => Some("an expiry (its server is older than 2.11)"),
         Outgoing { reply_to: Some(_), .. } => Some("a reply-to"),
         _ => None,
     }

@@ -7,6 +7,7 @@
 //! 3. What is moved twice, because whoever did so died, or is slow and two do it, has the same id, and the server keeps the first of it.
 //! 4. What is too large to be written with an id is moved alone, so that whoever dies just then leaves one of them twice, and no more.
 //! 5. What cannot be written into its partition at all is left where it is, and told. It is in nobody's way.
+//! 6. What was to expire still does, for as long as it had left.
 //!
 //! By these whoever moves, and however many, sends each partition the same messages in the same order, and so that is how they are kept,
 //! for as long as the server knows an id again.
@@ -210,6 +211,9 @@ async fn move_batch(link: &Link, places: &Places, topic: &Topic, progress: &mut 
             from = sequence + 1;
             continue;
         };
+        if one.expires {
+            places.mark_if_can(link, topic).await?;
+        }
         bare = (!one.known).then_some((sequence, published));
         if bare.is_some() && !moved.is_empty() {
             bare = None;

@@ -11,7 +11,7 @@ use convoke_core::{Error, ErrorKind, Topic};
 use futures_util::TryStreamExt;
 
 use crate::link::Link;
-use crate::topology::{self, Found};
+use crate::topology::Found;
 use crate::{failure, names};
 
 /// Whether the stream of a topic keeps what is due then.
@@ -42,19 +42,6 @@ pub(crate) fn write(headers: &mut HeaderMap, due: SystemTime, partition: String)
     let due = due + Duration::from_nanos(999_999);
     headers.insert(NATS_SCHEDULE, format!("@at {}", rfc3339(due)));
     headers.insert(NATS_SCHEDULE_TARGET, partition);
-}
-
-/// A stream of ours, made when the server could not keep schedules. Others are left as they are.
-pub(crate) async fn allow(link: &Link, topic: &Topic) -> Result<(), Error> {
-    let text = || format!("the stream of topic `{topic}` cannot be allowed to keep messages until they are due");
-    let stream = link.jetstream.get_stream(names::stream(topic.as_str())).await.map_err(|error| failure::of(text(), error))?;
-    let mut config = stream.cached_info().config.clone();
-    if config.description.as_deref() != Some(topology::description(topic).as_str()) {
-        return Ok(());
-    }
-    config.subjects.push(names::schedules(topic.as_str()));
-    config.allow_message_schedules = true;
-    link.jetstream.update_stream(config).await.map(drop).map_err(|error| failure::of(text(), error))
 }
 
 /// How many messages of a topic are not due yet.

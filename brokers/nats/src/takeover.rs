@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Subscriber;
+use async_nats::header::NATS_MESSAGE_TTL;
 use async_nats::jetstream::consumer::{FromConsumer, Info, pull};
 use async_nats::jetstream::stream::Stream;
 use convoke_core::{Error, ErrorKind, Position};
@@ -17,10 +18,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::arrival::{self, Answer, Arrived};
 use crate::aside::{Doubt, Sieve};
-use crate::failure;
 use crate::link::Link;
 use crate::store::{Kept, Store};
 use crate::topology::Durable;
+use crate::{failure, numbered};
 
 /// How long the server takes to see that deliveries have expired: it looks four times a second at least.
 const EXPIRY: Duration = Duration::from_millis(250);
@@ -113,6 +114,9 @@ pub(crate) async fn recover(
         recovered.kept.remove(&done);
     }
     let sieve = Sieve { link, store, stream: &stream, durable, place };
+    if stream.cached_info().config.allow_message_ttl {
+        sieve.forget_expired(&mut recovered.kept).await?;
+    }
     let info = sieve.sift(doubt, info, &mut recovered.kept).await?;
     if info.num_ack_pending > 0 {
         set_ack_wait(&stream, &info, Duration::from_millis(1))
@@ -126,7 +130,7 @@ pub(crate) async fn recover(
             .map_err(|error| Error::new(ErrorKind::Connection, text()).with_source(error))?;
     }
     if info.num_ack_pending > 0 {
-        collect(&stream, &durable, &mut recovered).await?;
+        collect(link, &stream, &durable, &mut recovered).await?;
         let collected = recovered.pending.values().map(|arrived| arrived.count).max();
         recovered.seen.count = recovered.seen.count.max(collected.unwrap_or_default());
     }
@@ -147,18 +151,22 @@ async fn set_ack_wait(stream: &Stream, info: &Info, ack_wait: Duration) -> Resul
 }
 
 /// Pulls until everything that is out is here, but for what waits for longer than `ack_wait`: that does not expire, and comes when it is due.
-async fn collect(stream: &Stream, durable: &Durable<'_>, recovered: &mut Recovered) -> Result<(), Error> {
+async fn collect(link: &Link, stream: &Stream, durable: &Durable<'_>, recovered: &mut Recovered) -> Result<(), Error> {
     let text = "what a former owner left cannot be collected";
-    let (mut early, mut quiet) = (HashSet::new(), false);
+    let (mut early, mut mortal, mut quiet) = (HashSet::new(), HashSet::new(), false);
     for _round in 0..ROUNDS {
         let info = stream.consumer_info(durable.name()).await.map_err(|error| failure::of(text, error))?;
         let left = info.num_ack_pending.saturating_sub(recovered.pending.len() + early.len());
         let waits = recovered.kept.iter().filter(|(sequence, kept)| kept.waits() && !early.contains(*sequence)).count();
         if left == 0 || (quiet && left <= waits) {
-            return Ok(());
+            // What has expired here is not out any more: in its place somebody else's may be.
+            if !bury(link, durable, recovered, &mut early, &mut mortal).await? {
+                return Ok(());
+            }
+            continue;
         }
         let before = (recovered.pending.len(), early.len());
-        pull(durable, left.min(BATCH), recovered, &mut early).await?;
+        pull(durable, left.min(BATCH), recovered, &mut early, &mut mortal).await?;
         quiet = before == (recovered.pending.len(), early.len());
         if quiet {
             sleep(Duration::from_millis(50)).await;
@@ -168,7 +176,35 @@ async fn collect(stream: &Stream, durable: &Durable<'_>, recovered: &mut Recover
     Err(Error::new(ErrorKind::Timeout, text))
 }
 
-async fn pull(durable: &Durable<'_>, batch: usize, recovered: &mut Recovered, early: &mut HashSet<u64>) -> Result<(), Error> {
+/// Takes away what has expired since it came. `true` if there was something.
+async fn bury(
+    link: &Link,
+    durable: &Durable<'_>,
+    recovered: &mut Recovered,
+    early: &mut HashSet<u64>,
+    mortal: &mut HashSet<u64>,
+) -> Result<bool, Error> {
+    let mut gone = Vec::new();
+    for sequence in mortal.iter().copied() {
+        if numbered::at(link, &durable.stream(), sequence).await?.is_none() {
+            gone.push(sequence);
+        }
+    }
+    for sequence in &gone {
+        mortal.remove(sequence);
+        early.remove(sequence);
+        recovered.pending.remove(sequence);
+    }
+    Ok(!gone.is_empty())
+}
+
+async fn pull(
+    durable: &Durable<'_>,
+    batch: usize,
+    recovered: &mut Recovered,
+    early: &mut HashSet<u64>,
+    mortal: &mut HashSet<u64>,
+) -> Result<(), Error> {
     let request = format!(r#"{{"batch":{batch},"no_wait":true}}"#);
     let reply = format!("{}.0", recovered.inbox);
     let link = recovered.over.clone();
@@ -181,7 +217,11 @@ async fn pull(durable: &Durable<'_>, batch: usize, recovered: &mut Recovered, ea
             _ = up.changed() => return Err(link.lost()),
         };
         let Ok(Some(message)) = next else { break };
+        let expires = message.headers.as_ref().is_some_and(|headers| headers.get(NATS_MESSAGE_TTL).is_some());
         let Some(Answer::Message(arrived)) = arrival::read(durable.topic, message) else { break };
+        if expires {
+            mortal.insert(arrived.sequence);
+        }
         match recovered.kept.get(&arrived.sequence).filter(|kept| kept.waits()) {
             Some(kept) => {
                 early.insert(arrived.sequence);

@@ -9,11 +9,11 @@ use convoke_core::broker::{EnsureMode, EnsureReport, GroupSpec, Start, Topology}
 use convoke_core::{Error, ErrorKind, Position, Topic, TopicPattern};
 use futures_util::{StreamExt, TryStreamExt};
 
+use crate::amend;
 use crate::failure;
 use crate::link::Link;
 use crate::names;
 use crate::numbered;
-use crate::schedule;
 use crate::store::Store;
 
 /// How many requests are under way at once.
@@ -26,8 +26,8 @@ pub(crate) async fn ensure(link: &Link, topology: &Topology, mode: EnsureMode) -
         names::check_topic(spec.name.as_str())?;
         let count = match found(link, &spec.name).await? {
             Some(found) => {
-                if mode == EnsureMode::Create && link.keeps_schedules() && !found.schedules {
-                    schedule::allow(link, &spec.name).await?;
+                if mode == EnsureMode::Create {
+                    amend::allow(link, &spec.name, found).await?;
                 }
                 found.partitions
             }
@@ -86,6 +86,8 @@ pub(crate) struct Found {
     pub(crate) partitions: u32,
     /// Whether its stream keeps messages until they are due.
     pub(crate) schedules: bool,
+    /// Whether its stream lets messages expire.
+    pub(crate) expiry: bool,
     /// After how long its stream discards messages; never if zero.
     pub(crate) max_age: Duration,
 }
@@ -95,7 +97,8 @@ impl Found {
         let config = &info.config;
         let room = names::schedules(topic.as_str());
         let schedules = config.allow_message_schedules && config.subjects.contains(&room);
-        Ok(Self { partitions: count(topic, info)?, schedules, max_age: config.max_age })
+        let expiry = config.allow_message_ttl && config.subjects.contains(&names::beginning(topic.as_str()));
+        Ok(Self { partitions: count(topic, info)?, schedules, expiry, max_age: config.max_age })
     }
 }
 
@@ -143,10 +146,11 @@ pub(crate) fn description(topic: &Topic) -> String {
 async fn create_stream(link: &Link, topic: &Topic, partitions: u32) -> Result<u32, Error> {
     let name = topic.as_str();
     let options = &link.options;
-    let schedules = link.keeps_schedules();
+    let (schedules, expiry) = (link.keeps_schedules(), link.lets_expire());
     let subjects = std::iter::once(name.to_owned())
         .chain((0..partitions.max(1)).map(|partition| names::subject(name, partition)))
-        .chain(schedules.then(|| names::schedules(name)));
+        .chain(schedules.then(|| names::schedules(name)))
+        .chain(expiry.then(|| names::beginning(name)));
     let config = Config {
         name: names::stream(name),
         description: Some(description(topic)),
@@ -162,6 +166,7 @@ async fn create_stream(link: &Link, topic: &Topic, partitions: u32) -> Result<u3
         max_consumers: -1,
         allow_direct: true,
         allow_message_schedules: schedules,
+        allow_message_ttl: expiry,
         ..Config::default()
     };
     match link.jetstream.create_stream(config).await {
@@ -364,13 +369,6 @@ pub(crate) async fn join(
     );
     let made: Vec<bool> = made.buffered(AT_ONCE).try_collect().await?;
     Ok(made.contains(&true))
-}
-
-/// Whether a group has settled everything up to `mark` of a partition.
-pub(crate) async fn is_done(link: &Link, group: &str, topic: &Topic, partition: u32, mark: u64) -> Result<bool, Error> {
-    let info = consumer(link, group, topic, partition).await?;
-    let nothing_left = info.num_pending == 0 && info.num_ack_pending == 0;
-    Ok(info.ack_floor.stream_sequence >= mark || nothing_left)
 }
 
 /// The last message of a partition; 0 if there is none.

@@ -39,6 +39,12 @@ pub(crate) fn message(topic: &Topic, block: &[u8], payload: Bytes) -> Message {
     wire::message_of(topic, headers.len(), each, payload)
 }
 
+/// The text of a header, under this very name.
+pub(crate) fn value(block: &[u8], name: &str) -> Option<String> {
+    let (_, value) = headers(block).into_iter().find(|(other, _)| other == name)?;
+    String::from_utf8(value).ok()
+}
+
 /// The headers as they came, for a message that is written again; without those of the server, which would tell it something once more.
 /// `None` if the client cannot write them.
 pub(crate) fn as_they_came(block: &[u8]) -> Option<HeaderMap> {

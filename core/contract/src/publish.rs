@@ -30,7 +30,8 @@ pub struct Outgoing {
     /// Not to be delivered before. Refused where [`Capabilities::publish_delay`](crate::broker::Capabilities::publish_delay) is
     /// `None`.
     pub deliver_at: Option<SystemTime>,
-    /// Worthless after. Refused where [`Capabilities::expiry`](crate::broker::Capabilities::expiry) is `false`.
+    /// Worthless after, so that the broker hands it to nobody any more. Refused where
+    /// [`Capabilities::expiry`](crate::broker::Capabilities::expiry) is `false`, and if that is over before anybody could have it.
     pub expires_at: Option<SystemTime>,
     /// Where an answer is expected.
     pub reply_to: Option<Topic>,
@@ -45,6 +46,23 @@ impl Outgoing {
     #[must_use]
     pub fn new(message: Message) -> Self {
         Self { message, deliver_at: None, expires_at: None, reply_to: None, require_route: false, verbatim: false }
+    }
+
+    /// For how long it is worth something once it can be delivered: from `now` on, or from when it is due. Nothing, if it does not
+    /// expire. For adapters.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Rejected`] if it is worthless before that.
+    pub fn lifetime(&self, now: SystemTime) -> Result<Option<Duration>, Error> {
+        let Some(expires_at) = self.expires_at else { return Ok(None) };
+        let due = self.deliver_at.filter(|due| *due > now);
+        if let Some(life) = expires_at.duration_since(due.unwrap_or(now)).ok().filter(|life| !life.is_zero()) {
+            return Ok(Some(life));
+        }
+        let (topic, when) = (self.message.topic(), if due.is_some() { "before it is due" } else { "before it is published" });
+        let text =
+            format!("the message for `{topic}` expires {when}: nobody would get it; let it expire later, or do not publish it");
+        Err(Error::new(ErrorKind::Rejected, text))
     }
 }
 
@@ -239,7 +257,16 @@ impl Publish<'_> {
         self
     }
 
-    /// Lets the broker throw it away after `time`.
+    /// Lets the broker throw it away after `time`: who has not been given it by then will not be.
+    ///
+    /// # Delivery
+    /// What is thrown away is not handled, is no dead letter and no [gap](crate::broker::SubscriptionEvent::Gap), and counts as
+    /// settled. What a process was given in time, it may handle later: it waits for those before it, and its retries may go on. A
+    /// dead letter does not expire, nor does what is sent back from one. NATS counts in whole seconds: there a message may live up to
+    /// a second longer.
+    ///
+    /// # Errors
+    /// When it is awaited: where the broker cannot do this, and if nobody could get the message in time.
     pub fn expires_at(mut self, time: SystemTime) -> Self {
         self.options.expires_at = Some(time);
         self
@@ -293,5 +320,31 @@ impl<'p> IntoFuture for Publish<'p> {
             let mut answers = publisher.0.publish(vec![outgoing]).await;
             answers.pop().unwrap_or_else(|| Err(Error::new(ErrorKind::Internal, "the broker's adapter gave no answer")))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    #[test]
+    fn what_expires_lives_from_when_it_can_be_had_and_is_refused_if_that_is_too_late() {
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let lives = |deliver_at: Option<u64>, expires_at: Option<u64>| {
+            let mut outgoing = Outgoing::new(Message::builder("t").build());
+            (outgoing.deliver_at, outgoing.expires_at) = (deliver_at.map(at), expires_at.map(at));
+            outgoing.lifetime(at(100)).map_err(|error| (error.kind(), error.to_string().contains("it is due")))
+        };
+        let seconds = |seconds| Ok(Some(Duration::from_secs(seconds)));
+        assert_eq!(lives(Some(150), None), Ok(None), "it does not expire");
+        assert_eq!((lives(None, Some(130)), lives(Some(90), Some(130))), (seconds(30), seconds(30)), "due is over");
+        assert_eq!(lives(Some(110), Some(130)), seconds(20));
+        assert_eq!(
+            (lives(None, Some(100)), lives(Some(90), Some(99))),
+            (Err((ErrorKind::Rejected, false)), Err((ErrorKind::Rejected, false)))
+        );
+        assert_eq!(lives(Some(110), Some(110)), Err((ErrorKind::Rejected, true)));
     }
 }

@@ -10,6 +10,30 @@ use crate::log::Stored;
 use crate::options::Positions;
 use crate::position;
 
+/// The credit of an owner.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Credit {
+    pub(super) messages: u64,
+    /// Below zero once the last message went over.
+    bytes: i64,
+}
+
+impl Credit {
+    pub(crate) fn add(&mut self, messages: u32, bytes: u64) {
+        self.messages = self.messages.saturating_add(u64::from(messages));
+        self.bytes = self.bytes.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn any(self) -> bool {
+        self.messages > 0 && self.bytes > 0
+    }
+
+    pub(super) fn spend(&mut self, stored: &Stored) {
+        self.messages -= 1;
+        self.bytes = self.bytes.saturating_sub(i64::try_from(stored.size).unwrap_or(i64::MAX));
+    }
+}
+
 /// What is the same for all deliveries of a batch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Handing {

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use convoke_core::Incoming;
 
-pub(crate) use self::handing::Handing;
+pub(crate) use self::handing::{Credit, Handing};
 use self::watermark::Committed;
 pub(crate) use self::watermark::Refused;
 use crate::clock::{self, Moment, NEVER};
@@ -28,30 +28,6 @@ use crate::log::{Log, Stored};
 
 /// How many messages one event brings at most.
 const BATCH: usize = 256;
-
-/// The credit of an owner.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Credit {
-    messages: u64,
-    /// Below zero once the last message went over.
-    bytes: i64,
-}
-
-impl Credit {
-    pub(crate) fn add(&mut self, messages: u32, bytes: u64) {
-        self.messages = self.messages.saturating_add(u64::from(messages));
-        self.bytes = self.bytes.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
-    }
-
-    pub(crate) fn any(self) -> bool {
-        self.messages > 0 && self.bytes > 0
-    }
-
-    fn spend(&mut self, stored: &Stored) {
-        self.messages -= 1;
-        self.bytes = self.bytes.saturating_sub(i64::try_from(stored.size).unwrap_or(i64::MAX));
-    }
-}
 
 /// A message that was handed out once and is not settled; `until == 0` says that it is settled after all.
 #[derive(Debug, Clone, Copy)]
@@ -211,10 +187,13 @@ impl Cursor {
             }
         }
         let until = with.until();
-        let count = usize::try_from(fresh).unwrap_or(BATCH).min(BATCH.saturating_sub(out.len()));
-        for stored in log.from(self.next).take(count) {
+        for stored in log.from(self.next).take(usize::try_from(fresh).unwrap_or(usize::MAX)) {
             if !credit.any() || out.len() >= BATCH {
                 break;
+            }
+            if stored.until <= with.now {
+                self.pass();
+                continue;
             }
             let offset = self.next;
             self.tags += 1;
@@ -250,6 +229,10 @@ impl Cursor {
             self.again.remove(&offset);
             return None;
         };
+        if stored.until <= with.now {
+            self.again.remove(&offset);
+            return None;
+        }
         let until = with.until();
         entry.place = Place::Hand(until);
         entry.deliveries = entry.deliveries.saturating_add(1);
@@ -385,7 +368,7 @@ mod tests {
         let (part, epoch) = (PartId(0), Epoch(1));
         let with = Handing { part, partition: 0, epoch, now: 1, lease, positions: Positions::Offset, text: false, end: u64::MAX };
         for offset in 0..10_000 {
-            topic.append(0, Message::builder("t").build(), 0, 1, 1);
+            topic.append(0, Message::builder("t").build(), 0, NEVER, 1, 1);
             assert_eq!(cursor.take(&topic.parts[0], with, &mut credit, &mut 0).len(), 1);
             assert!(offset == 0 || cursor.settle(offset, Settle::Ack, 1, lease));
             assert!(cursor.hand.len() <= 1025);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use convoke_core::broker::Settle;
 
-use super::{Cursor, Entry, Place};
+use super::{Cursor, Entry, Place, Slot};
 use crate::clock::{self, Moment};
 
 impl Cursor {
@@ -82,6 +82,14 @@ impl Cursor {
             entry.place = Place::Delayed;
             self.delayed += 1;
             self.due.push(Reverse((due, offset)));
+        }
+    }
+
+    /// Goes by the next message, which has expired: it is as good as settled.
+    pub(super) fn pass(&mut self) {
+        self.next += 1;
+        if !self.hand.is_empty() {
+            self.hand.push_back(Slot { until: 0, deaths: 0 });
         }
     }
 

@@ -18,6 +18,7 @@ use super::{Leases, MAX_DELAY, Options, Positions, Rebalance, Unrouted};
 /// | `settle` | watermark | message | message | message |
 /// | `delay` | republish | native | native | republish |
 /// | `schedule` (delayed publish) | no | yes | yes | no |
+/// | `expiry` | no | yes | no | no |
 /// | `attempts` | exact: in the commit | exact | exact | at least |
 /// | `marks` (durable, of deaths) | in the commit | yes | yes | no |
 /// | `progress` (text of a commit) | 4096 | – | – | – |
@@ -64,7 +65,8 @@ impl Guise {
 
     pub(super) fn apply(self, mut options: Options) -> Options {
         let minute = Duration::from_secs(60);
-        (options.guise, options.credit, options.schedule) = (Some(self), Credit::Messages, false);
+        (options.guise, options.credit) = (Some(self), Credit::Messages);
+        (options.schedule, options.expiry) = (false, false);
         match self {
             Self::Kafka | Self::KafkaEager => Options {
                 settle: SettleBy::Watermark,
@@ -75,9 +77,13 @@ impl Guise {
                 rebalance: if self == Self::KafkaEager { Rebalance::Eager } else { Rebalance::Cooperative },
                 ..options
             },
-            Self::Nats => {
-                Options { delay: Delay::Native { max: MAX_DELAY }, schedule: true, headers: HeaderValues::Text, ..options }
-            }
+            Self::Nats => Options {
+                delay: Delay::Native { max: MAX_DELAY },
+                schedule: true,
+                expiry: true,
+                headers: HeaderValues::Text,
+                ..options
+            },
             Self::Redis => Options {
                 delay: Delay::Native { max: MAX_DELAY },
                 schedule: true,

@@ -117,6 +117,8 @@ pub struct Options {
     pub delay: Delay,
     /// `schedule`: whether a message can be published for later: `yes` (default) or `no`.
     pub schedule: bool,
+    /// `expiry`: whether a message may expire: `yes` (default) or `no`; never where it is settled by `watermark`.
+    pub expiry: bool,
     /// `attempts`: what is kept of the number of attempts when a message is given back: `exact` (default) or `at-least`: nothing.
     pub attempts: AttemptsKept,
     /// `marks`: whether a mark of a message that is tried alone is kept: `yes` (default) or `no`.
@@ -167,6 +169,7 @@ impl Default for Options {
             settle: SettleBy::Message,
             delay: Delay::Native { max: MAX_DELAY },
             schedule: true,
+            expiry: true,
             attempts: AttemptsKept::Exact,
             marks: true,
             progress: 4096,
@@ -198,7 +201,7 @@ macro_rules! setters {
 impl Options {
     setters!(
         partitions: u32, retention: u64, retention_bytes: u64, history: u64, full: Full, max_message: usize, lease: Duration,
-        revoke: Duration, settle: SettleBy, delay: Delay, schedule: bool, attempts: AttemptsKept, marks: bool, progress: usize,
+        revoke: Duration, settle: SettleBy, delay: Delay, schedule: bool, expiry: bool, attempts: AttemptsKept, marks: bool, progress: usize,
         leases: Leases, credit: Credit, ordering: Ordering, rebalance: Rebalance, positions: Positions, headers: HeaderValues,
         unrouted: Unrouted, starts: bool, patterns: bool, ends: bool
     );
@@ -211,6 +214,10 @@ impl Options {
 
     pub(crate) fn by_watermark(&self) -> bool {
         self.settle == SettleBy::Watermark
+    }
+
+    pub(crate) fn expires(&self) -> bool {
+        self.expiry && !self.by_watermark()
     }
 
     pub(crate) fn delays(&self) -> bool {
@@ -236,6 +243,7 @@ impl Options {
         capabilities.settle = self.settle;
         capabilities.delay = self.delay;
         capabilities.publish_delay = if self.schedule { PublishDelay::Native } else { PublishDelay::None };
+        capabilities.expiry = self.expires();
         capabilities.attempts = self.attempts;
         capabilities.marks = self.marks && !self.by_watermark();
         capabilities.progress = self.by_watermark().then_some(self.progress);

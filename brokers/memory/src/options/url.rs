@@ -62,6 +62,7 @@ impl Options {
                     word(name, value, &[("native", native), ("republish", Delay::Republish), ("in-place", Delay::InPlace)])?;
             }
             "schedule" => self.schedule = word(name, value, &YES)?,
+            "expiry" => self.expiry = word(name, value, &YES)?,
             "attempts" => {
                 self.attempts = word(name, value, &[("exact", AttemptsKept::Exact), ("at-least", AttemptsKept::AtLeast)])?;
             }
@@ -93,7 +94,7 @@ impl Options {
             _ => {
                 return Err(invalid(format!(
                     "the memory broker has no option `{name}`: it has partitions, retention, retention_bytes, history, full, \
-                     max_message, lease and revoke; and guise, settle, delay, schedule, attempts, marks, progress, leases, credit, \
+                     max_message, lease and revoke; and guise, settle, delay, schedule, expiry, attempts, marks, progress, leases, credit, \
                      ordering, rebalance, positions, headers, unrouted, starts, patterns and ends"
                 )));
             }

@@ -57,6 +57,7 @@ const MUTANTS: &[(Mutant, &str)] = &[
     (Runtime(AnswersBeforeTheHandler), "d14_nothing_is_settled"),
     (Broker(KnowsOneGroup), "d15_groups"),
     (Broker(SharesNothing), "d15_members"),
+    (Broker(LetsNothingExpire), "d15_what_expires"),
     (Broker(KnowsNoBounds), "d16_a_flood"),
     (Broker(KnowsNoBounds), "d16_bytes"),
     (Broker(LeaksCredit), "d16_a_flood"),

@@ -42,6 +42,7 @@ pub(crate) enum Sabotage {
     ForgetsProgress,
     LosesKeys,
     ForgetsDelays,
+    LetsNothingExpire,
     DropsPoison,
     LeaksCredit,
     RetriesForEveryGroup,
@@ -91,6 +92,7 @@ impl Broken {
                 let id = self.count.fetch_add(1, Ordering::Relaxed);
                 message = message.header("ce-id", format!("mine-{id}"));
             }
+            LetsNothingExpire => outgoing.expires_at = None,
             SharesPlaces if outgoing.message.topic().as_str().ends_with(".retry") => {
                 // `<case>.in.<group>.retry`
                 let topic = outgoing.message.topic().as_str().split_once(".in.").map(|(case, _)| format!("{case}.in"));

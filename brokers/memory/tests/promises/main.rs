@@ -2,6 +2,7 @@
 
 mod connections;
 mod end;
+mod expiry;
 mod failing;
 mod guises;
 mod harness;

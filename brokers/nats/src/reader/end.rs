@@ -1,5 +1,6 @@
 //! Ending: giving everything back, and seeing that a marked end is reached.
 
+use convoke_core::{Error, Topic};
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, SelectAll, StreamExt};
 use tokio::time::{Instant, timeout_at};
@@ -9,7 +10,7 @@ use super::session::{Done, Session};
 use super::units::Unit;
 use crate::link::Link;
 use crate::store::Store;
-use crate::{names, topology};
+use crate::{names, numbered, topology};
 
 impl Session<'_> {
     /// Gives everything back and leaves, as far as the server answers in time.
@@ -63,7 +64,7 @@ impl Session<'_> {
                 self.reader.parts.iter().filter_map(|part| Some((part.topic.clone(), part.partition, part.mark?))).collect();
             self.under_way.push(Box::pin(async move {
                 for (topic, partition, mark) in marks {
-                    match topology::is_done(&link, &spec.group, &topic, partition, mark).await {
+                    match is_done(&link, &spec.group, &topic, partition, mark).await {
                         Ok(true) => {}
                         Ok(false) => return Done::AtEnd(false),
                         Err(error) => return Done::Failed(error),
@@ -81,6 +82,20 @@ impl Session<'_> {
             }
         }));
     }
+}
+
+/// Whether a group has settled everything up to `mark` of a partition.
+async fn is_done(link: &Link, group: &str, topic: &Topic, partition: u32, mark: u64) -> Result<bool, Error> {
+    let info = topology::consumer(link, group, topic, partition).await?;
+    let settled = info.ack_floor.stream_sequence;
+    let nothing_left = info.num_pending == 0 && info.num_ack_pending == 0;
+    if settled >= mark || nothing_left {
+        return Ok(true);
+    }
+    // What has expired before it was delivered is not counted as settled: but it is not there.
+    let (stream, subject) = (names::stream(topic.as_str()), names::subject(topic.as_str(), partition));
+    let next = numbered::next(link, &stream, &subject, settled + 1).await?;
+    Ok(next.is_none_or(|next| next.sequence > mark))
 }
 
 /// Keeps up to where partitions were seen. If it cannot, a gap may go unseen, or be told where there is none.

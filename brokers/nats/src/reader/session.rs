@@ -236,7 +236,7 @@ impl<'r> Session<'r> {
             Done::Appeared(topics) => self.appeared(topics),
             Done::AtEnd(at_end) => {
                 self.looking = false;
-                if at_end && !self.reader.parts.iter().any(Part::has_aside) {
+                if at_end && !self.reader.parts.iter().any(Part::is_busy) {
                     self.finish().await;
                     self.reader.events.tell(SubscriptionEvent::AtEnd);
                     return Ok(Some(End::Closed(None)));

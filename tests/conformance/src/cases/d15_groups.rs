@@ -1,5 +1,7 @@
 //! D15: members share the work, groups each get everything.
 
+use std::time::{Duration, SystemTime};
+
 use convoke_core::BoxError;
 
 use crate::act::{Call, on};
@@ -117,5 +119,38 @@ pub(super) async fn d15_reading_to_a_marked_end_ends_when_everything_before_it_i
         app.drain().await?;
         lab.calls().of_process(run).each_done_once(range)?;
     }
+    Ok(())
+}
+
+pub(super) async fn d15_what_expires_before_its_group_reads_it_is_not_handled_and_all_around_it_is(lab: Lab) -> CaseResult {
+    if !lab.capabilities().await?.expiry {
+        return Err(Stop::lacking("the broker cannot let messages expire"));
+    }
+    let (topic, other) = (lab.topic("in"), lab.topic("other"));
+    let reader = lab.process("1").with(on("work", topic)).start().await?;
+    reader.publish(topic, &notes(10, 5)).await?;
+    reader.settled().await?;
+    reader.drain().await?;
+    let app = lab.process("2").with(on("other", other)).start().await?;
+    // Some first and some last of their keys, some by themselves and some in a row.
+    let expires = |number: u64| !(15..=35).contains(&number) || number.is_multiple_of(7);
+    for note in &notes(40, 5)[10..] {
+        let publish = app.handle().publisher().publish(note).topic(topic);
+        // The shortest that each broker can do; what lives for longer than the case does is as the rest.
+        let life = Duration::from_secs(if expires(note.number) { 1 } else { 3600 });
+        if note.number.is_multiple_of(2) && !expires(note.number) {
+            publish.await?
+        } else {
+            publish.expires_at(SystemTime::now() + life).await?
+        };
+    }
+    lab.wait(lab.ms(3000)).await;
+    let reader = lab.process("3").with(on("work", topic)).start().await?;
+    app.publish(topic, &notes(50, 5)[40..]).await?;
+    reader.settled().await?;
+    lab.calls().each_done_once((0..50).filter(|number| !(10..40).contains(number) || !expires(*number)))?;
+    lab.calls().first_starts_in_order()?;
+    let status = reader.status("work").await?;
+    check!(status.gaps == 0, "what has expired is taken for lost: {status:?}");
     Ok(())
 }

@@ -131,7 +131,8 @@ cases! {
         d15_members_share_the_work_and_joining_and_leaving_loses_nothing (slow)
         d15_when_a_member_dies_others_take_over (broken falls)
         d15_a_broadcast_gives_every_instance_each_message_while_it_runs
-        d15_reading_to_a_marked_end_ends_when_everything_before_it_is_settled;
+        d15_reading_to_a_marked_end_ends_when_everything_before_it_is_settled
+        d15_what_expires_before_its_group_reads_it_is_not_handled_and_all_around_it_is;
     "D16" d16_back_pressure:
         d16_a_flood_with_a_slow_handler_stays_in_the_broker (slow falls)
         d16_bytes_in_flight_are_bounded_too;
