@@ -11,6 +11,7 @@ use convoke_core::broker::{
     Broker, BrokerConfig, Capabilities, CloseReport, EnsureMode, EnsureReport, Fault, Faults, Health, Lag, Native,
     PublishOutcome, SubscribeSpec, Subscription, Topology,
 };
+use convoke_core::few::{Few, sort_by};
 use convoke_core::{BoxFuture, Error, ErrorKind, Message, Outgoing, Topic};
 use tokio::sync::Notify;
 
@@ -138,7 +139,7 @@ impl MemoryBroker {
 
     /// Waits until each message is confirmed.
     async fn confirm(&self, outcomes: &mut [PublishOutcome], mut slow: Vec<(usize, Duration)>, cuts: u64) {
-        slow.sort_by_key(|(_, by)| *by);
+        sort_by(&mut slow, |a, b| a.1.cmp(&b.1));
         let waiting = Unconfirmed { broker: self, count: slow.len() as u64 };
         self.unconfirmed.fetch_add(waiting.count, SeqCst);
         let start = tokio::time::Instant::now();
@@ -201,10 +202,8 @@ impl Broker for MemoryBroker {
         self.open()?;
         self.shared.with(|state, _| {
             state.connected()?;
-            let mut topics: Vec<_> =
-                state.names.iter().map(|(name, topic)| (name.clone(), state.topics[*topic].partitions())).collect();
-            topics.sort_unstable();
-            Ok(topics)
+            let topics = state.names.iter().map(|(name, topic)| (name.clone(), state.topics[*topic].partitions()));
+            Ok(topics.collect::<Few<_>>().into_vec())
         })
     }
 
@@ -232,10 +231,9 @@ impl Broker for MemoryBroker {
     async fn close(&self, within: Duration) -> CloseReport {
         let unsettled = self.shared.with(|state, now| {
             self.closed.store(true, SeqCst);
-            let mut ours: Vec<_> =
+            let ours: Few<_> =
                 state.members.iter().filter(|(_, member)| member.connection == self.id).map(|(id, _)| *id).collect();
-            ours.sort_unstable();
-            ours.into_iter().map(|id| state.leave(id, false, now)).sum()
+            ours.into_vec().into_iter().map(|id| state.leave(id, false, now)).sum()
         });
         let confirmed = async {
             loop {

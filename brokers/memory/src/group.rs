@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use convoke_core::broker::SubscriptionEvent;
+use convoke_core::few::Few;
 use convoke_core::{Epoch, PartId, TopicPattern};
 
 use crate::clock::{self, Moment, NEVER};
@@ -125,14 +126,9 @@ impl State {
     /// as one with any of them is read by the same members.
     fn concerned(&self, g: usize, changed: &[usize]) -> Vec<usize> {
         let Some(group) = self.groups.get(g).and_then(Option::as_ref) else { return Vec::new() };
-        let mut readers: Vec<MemberId> = changed.iter().flat_map(|k| group.topics[*k].readers.iter().copied()).collect();
-        readers.sort_unstable();
-        readers.dedup();
+        let readers: Few<MemberId> = changed.iter().flat_map(|k| group.topics[*k].readers.iter().copied()).collect();
         let theirs = readers.iter().filter_map(|id| self.members.get(id)).flat_map(|member| member.topics.iter().copied());
-        let mut concerned: Vec<usize> = theirs.chain(changed.iter().copied()).collect();
-        concerned.sort_unstable();
-        concerned.dedup();
-        concerned
+        theirs.chain(changed.iter().copied()).collect::<Few<usize>>().into_vec()
     }
 
     /// Computes anew who is to have what of these topics, whose readers have changed, and begins to hand over.

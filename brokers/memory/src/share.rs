@@ -1,5 +1,7 @@
 //! Which member has which partition.
 
+use convoke_core::few::sort_by;
+
 /// Shares units among members: every member gets as many as any other, or one more, and no unit moves that need not.
 ///
 /// `current` says for each unit which member has it. The result is the same for the same input.
@@ -13,7 +15,7 @@ pub(crate) fn share(current: &[Option<usize>], members: usize) -> Vec<Option<usi
     }
     // Those that have most may keep one more, so that least moves.
     let mut order: Vec<usize> = (0..members).collect();
-    order.sort_by_key(|member| (std::cmp::Reverse(counts[*member]), *member));
+    sort_by(&mut order, |a, b| counts[*b].cmp(&counts[*a]));
     let mut room = vec![current.len() / members; members];
     for member in order.iter().take(current.len() % members) {
         room[*member] += 1;

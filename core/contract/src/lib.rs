@@ -21,6 +21,8 @@ mod error;
 mod escape;
 mod event;
 mod extract;
+#[doc(hidden)]
+pub mod few;
 mod handler;
 mod headers;
 mod join;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::broker::BrokerFactory;
 use crate::event::EventDef;
+use crate::few::sort_by;
 use crate::handler::HandlerDef;
 
 /// A place in source code.
@@ -101,10 +102,11 @@ impl Registry {
                 Entry::Generic(generic) => registry.generics.push(generic),
             }
         }
-        registry.events.sort_by_key(|event| (event.topic, event.name, event.version, event.location));
-        registry.handlers.sort_by_key(|handler| (handler.name, handler.location));
-        registry.generics.sort_by_key(|generic| (generic.name, generic.location));
-        registry.brokers.sort_by_key(|broker| broker.schemes);
+        let place = |event: &EventDef| (event.topic, event.name, event.version, event.location);
+        sort_by(&mut registry.events, |a, b| place(a).cmp(&place(b)));
+        sort_by(&mut registry.handlers, |a, b| (a.name, a.location).cmp(&(b.name, b.location)));
+        sort_by(&mut registry.generics, |a, b| (a.name, a.location).cmp(&(b.name, b.location)));
+        sort_by(&mut registry.brokers, |a, b| a.schemes.cmp(b.schemes));
         registry
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use convoke_core::broker::{Broker, BrokerFactory, BrokerUrl};
+use convoke_core::few::Few;
 use convoke_core::{Error, EventDef, HandlerDef};
 
 use super::deploy::{self, Deployment};
@@ -140,10 +141,8 @@ impl App {
         let on_demand = self.registry.handlers.iter().filter(|handler| self.on_demand.iter().any(|name| name == handler.name));
         let of_handlers = handlers.iter().chain(on_demand).filter_map(|handler| handler.options.broker);
         let asked = of_handlers.chain(self.registry.events.iter().filter_map(|event| event.broker));
-        let mut named: Vec<String> = self.named.keys().cloned().chain(asked.map(str::to_owned)).collect();
-        named.sort_unstable();
-        named.dedup();
-        for name in named {
+        let named: Few<String> = self.named.keys().cloned().chain(asked.map(str::to_owned)).collect();
+        for name in named.into_vec() {
             let written = self.named.remove(&name);
             let source = match (deployment.url_of(&name), written) {
                 (_, Some(source)) if self.isolated => Some(self.apart(&name, source)),
@@ -179,12 +178,11 @@ impl App {
     pub(super) fn check_brokers(&self, deployment: &Deployment, problems: &mut Problems) {
         let handlers = self.registry.handlers.iter().filter_map(|handler| handler.options.broker);
         let events = self.registry.events.iter().filter_map(|event| event.broker);
-        let mut known: Vec<&str> = self.named.keys().map(String::as_str).chain(handlers).chain(events).collect();
-        known.sort_unstable();
-        known.dedup();
-        for (name, said) in &deployment.brokers {
+        let known: Few<&str> = self.named.keys().map(String::as_str).chain(handlers).chain(events).collect();
+        for (name, said) in deployment.brokers.iter() {
             if !known.contains(&name.as_str()) {
-                problems.push(said.at.problem(format!("the program has no broker {}", words::unknown(name, known.clone()))));
+                problems
+                    .push(said.at.problem(format!("the program has no broker {}", words::unknown(name, known.iter().copied()))));
             }
         }
     }

@@ -119,7 +119,7 @@ impl App {
         let mut deployment = std::mem::take(&mut self.file);
         deployment.overlay(std::mem::take(&mut self.environment));
         problems.append(&mut deployment.problems);
-        for (name, said) in &deployment.handlers {
+        for (name, said) in deployment.handlers.iter() {
             if !self.registry.handlers.iter().any(|handler| handler.name == name) {
                 let known: Vec<_> = self.registry.handlers.iter().map(|handler| handler.name).collect();
                 problems.push(said.at.problem(format!("the program has no handler {}", words::unknown(name, known))));

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use convoke_core::few::sort_by;
 use convoke_core::{Error, ErrorKind, EventDef, HandlerDef, Order, StartAt, names};
 
 use super::plan::{self, Problems};
@@ -28,7 +29,7 @@ impl App {
         // Where a broker is, only a deployment has to know: none is opened here.
         let handlers = self.registry.handlers.iter().filter_map(|handler| handler.options.broker);
         for name in handlers.chain(self.registry.events.iter().filter_map(|event| event.broker)) {
-            self.named.entry(name.to_owned()).or_insert_with(|| DEFAULT_URL.into());
+            self.named.get_or_insert_with(name.to_owned(), || DEFAULT_URL.into());
         }
         let handlers = self.planned(&mut problems).handlers;
         self.refuse(&problems)?;
@@ -42,8 +43,8 @@ impl App {
             }
         }
         description.handlers = handlers.iter().map(|handler| handler_description(&self.name, handler)).collect();
-        description.events.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
-        description.handlers.sort_by(|a, b| a.name.cmp(&b.name));
+        sort_by(&mut description.events, |a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
+        sort_by(&mut description.handlers, |a, b| a.name.cmp(&b.name));
         Ok(description)
     }
 

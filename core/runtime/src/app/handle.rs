@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use convoke_core::broker::{Broker, Faults, Health};
+use convoke_core::few::sort_by;
 use convoke_core::{Error, ErrorKind, Publisher, Topic, join_all};
 use convoke_engine::RouteId;
 use tokio::time::Instant;
@@ -149,12 +150,16 @@ impl AppHandle {
         for bound in self.0.bounds.all() {
             handlers.extend(bound.status(&brokers[bound.broker]).await);
         }
-        handlers.sort_by(|a, b| a.handler.cmp(&b.handler));
+        sort_by(&mut handlers, |a, b| a.handler.cmp(&b.handler));
         let broker = self.broker().health();
-        let brokers: BTreeMap<_, _> = brokers.iter().skip(1).map(|one| (one.name.clone(), one.broker.health())).collect();
-        let up = broker == Health::Up && brokers.values().all(|health| *health == Health::Up);
+        // Not collected, which would sort them by a sort of their own.
+        let mut others = BTreeMap::new();
+        for one in brokers.iter().skip(1) {
+            others.insert(one.name.clone(), one.broker.health());
+        }
+        let up = broker == Health::Up && others.values().all(|health| *health == Health::Up);
         let ready = up && handlers.iter().all(|handler| handler.healthy);
-        AppStatus { ready, broker, brokers, publishing: self.0.sink.in_flight(), handlers }
+        AppStatus { ready, broker, brokers: others, publishing: self.0.sink.in_flight(), handlers }
     }
 
     /// Waits until there is nothing left to do: every group of this application has handled all that its topics hold, retries,

@@ -19,12 +19,12 @@ mod table;
 mod tested;
 mod topology;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use convoke_core::broker::{Broker, Start};
+use convoke_core::few::FewByKey;
 use convoke_core::{BoxError, BoxHandler, ClaimStore, Delivery, Registry, Reply, StateMap};
 use convoke_layers::DedupLayer;
 use tower::{Layer, Service};
@@ -81,7 +81,7 @@ pub struct App {
     environment: Deployment,
     broker: Option<Arc<dyn Broker>>,
     /// Further brokers, by name.
-    named: BTreeMap<String, BrokerSource>,
+    named: FewByKey<String, BrokerSource>,
     state: StateMap,
     layers: Vec<(Scope, Wrap)>,
     registry: Registry,
@@ -161,7 +161,7 @@ impl App {
             file: Deployment::default(),
             environment: Deployment::default(),
             broker: None,
-            named: BTreeMap::new(),
+            named: FewByKey::default(),
             state: StateMap::default(),
             layers: Vec::new(),
             registry: Registry::collect(),

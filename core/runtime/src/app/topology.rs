@@ -1,8 +1,7 @@
 //! What must exist on the broker, and what is asked of it.
 
-use std::collections::BTreeSet;
-
 use convoke_core::broker::{EnsureMode, GroupSpec, Start, SubscribeSpec, TopicSpec, Topology};
+use convoke_core::few::Few;
 use convoke_core::{Error, Topic, names};
 
 use super::brokers::Named;
@@ -65,8 +64,8 @@ impl Plan {
         }
         // Where nothing is kept for nobody, somebody must be there for whom dead letters are kept.
         let sources = self.on(broker).flat_map(|subscription| &subscription.routes).flat_map(|route| &route.sources);
-        let dead: BTreeSet<_> = sources.map(|source| &source.dead).filter(|dead| is_plain(dead.as_str())).collect();
-        topology.groups.extend(dead.into_iter().map(tools));
+        let dead: Few<_> = sources.map(|source| &source.dead).filter(|dead| is_plain(dead.as_str())).collect();
+        topology.groups.extend(dead.iter().copied().map(tools));
         topology
     }
 }

@@ -1,8 +1,9 @@
 //! From a table of TOML to what a deployment says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use convoke_core::broker::Start;
+use convoke_core::few::FewByKey;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -114,7 +115,7 @@ impl<'t> Reader<'t> {
     fn named<T>(
         &mut self,
         table: &Value<'_>,
-        into: &mut BTreeMap<String, Said<T>>,
+        into: &mut FewByKey<String, Said<T>>,
         read: impl Fn(&Self, &Value<'_>) -> Result<T, Wrong>,
     ) -> Result<(), Wrong> {
         let mut flat = Vec::new();

@@ -1,7 +1,8 @@
 //! Just enough JSON to write a description: the runtime has no library for it.
 
-use std::collections::BTreeMap;
 use std::fmt;
+
+use convoke_core::few::FewByKey;
 
 /// A value. Keys are sorted, and what is nothing is left out: so the same contract has the same text.
 pub(super) enum Json {
@@ -10,7 +11,7 @@ pub(super) enum Json {
     Number(u32),
     Text(String),
     List(Vec<Json>),
-    Object(BTreeMap<String, Json>),
+    Object(FewByKey<String, Json>),
     /// JSON that somebody else has written.
     Ready(String),
 }
@@ -35,7 +36,7 @@ impl Json {
     pub(super) fn object<const N: usize>(entries: [(&str, Self); N]) -> Self {
         // Compiled once, and not for each length.
         fn of(entries: &mut dyn Iterator<Item = (&str, Json)>) -> Json {
-            let mut there = BTreeMap::new();
+            let mut there = FewByKey::default();
             for (name, value) in entries.filter(|(_, value)| !matches!(value, Json::Nothing)) {
                 there.insert(name.to_owned(), value);
             }

@@ -1,9 +1,9 @@
 //! A description as text for people, and for snapshots: sorted, with a line for each fact, and without places in the source, which
 //! change when nothing else does.
 
-use std::collections::BTreeMap;
 use std::fmt::{Display, Formatter, Result};
 
+use convoke_core::few::FewByKey;
 use convoke_core::{BatchOptions, OnRetry, StartAt, names};
 
 use super::{Description, EventDescription, HandlerDescription};
@@ -72,10 +72,10 @@ fn written(f: &mut Formatter<'_>, handler: &HandlerDescription) -> Result {
 
 impl Description {
     /// What each topic is for: which events are published there, and which groups read it and for what.
-    fn topics(&self) -> BTreeMap<String, Vec<(&'static str, String)>> {
-        let mut topics: BTreeMap<String, Vec<(&'static str, String)>> = BTreeMap::new();
+    fn topics(&self) -> FewByKey<String, Vec<(&'static str, String)>> {
+        let mut topics: FewByKey<String, Vec<(&'static str, String)>> = FewByKey::default();
         let mut add = |topic: String, what, name: &str| {
-            let uses = topics.entry(topic).or_default();
+            let uses = topics.get_or_insert_with(topic, Vec::new);
             if !uses.iter().any(|known| *known == (what, name.to_owned())) {
                 uses.push((what, name.to_owned()));
             }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use convoke_core::broker::{Commit, Deliveries, Settle, Settlement, SubscriptionControl};
 use convoke_core::cloudevents::derived_id;
+use convoke_core::few::sort_by;
 use convoke_core::{Claims, Delivered, Delivery, Epoch, ErrorKind, MessageBuilder, Outgoing, PartId, Topic, names};
 use convoke_engine::{Answer, Engine, In, Meta, Note, Out, Published, RouteId, Slot, Time, Verdict};
 
@@ -161,7 +162,7 @@ impl Core {
         let reading = self.routes.iter().enumerate().filter(|(_, route)| route.reads(&read_from));
         let mut reading: Vec<usize> = reading.map(|(index, _)| index).collect();
         // Who takes what has a certain header is asked before who takes the rest.
-        reading.sort_by_key(|index| self.routes[*index].matches.is_none());
+        sort_by(&mut reading, |a, b| self.routes[*a].matches.is_none().cmp(&self.routes[*b].matches.is_none()));
         let reading: Arc<[usize]> = reading.into();
         let origin = Some(read_from).filter(|origin| origin != topic);
         self.parts.insert(part, PartInfo { epoch, place, reading, origin, waiting });

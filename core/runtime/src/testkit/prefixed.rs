@@ -1,7 +1,6 @@
 //! A broker around a broker on which others are, too: every topic and group begins with a prefix there, and nobody here knows.
 
 use std::any::Any;
-use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +11,7 @@ use convoke_core::broker::{
     Broker, Capabilities, CloseReport, EnsureMode, EnsureReport, Fault, Faults, Health, Lag, Native, PublishOutcome,
     SubscribeSpec, Subscription, SubscriptionEvent, Topology,
 };
+use convoke_core::few::Few;
 use convoke_core::{BoxFuture, Error, Outgoing, Topic};
 use futures_core::Stream;
 
@@ -21,7 +21,7 @@ pub(super) struct Prefixed {
     names: Names,
     /// Whether what was made is deleted when it is closed.
     sweep: Arc<AtomicBool>,
-    made: Mutex<BTreeSet<Topic>>,
+    made: Mutex<Few<Topic>>,
 }
 
 /// Names here and there.
@@ -99,7 +99,7 @@ impl Prefixed {
         Self { inner, names: Names(prefix.into()), sweep, made: Mutex::default() }
     }
 
-    fn made(&self) -> std::sync::MutexGuard<'_, BTreeSet<Topic>> {
+    fn made(&self) -> std::sync::MutexGuard<'_, Few<Topic>> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -195,7 +195,7 @@ impl Broker for Prefixed {
         Box::pin(async move {
             if self.sweep.load(Ordering::Acquire) {
                 let made = std::mem::take(&mut *self.made());
-                for topic in made {
+                for topic in made.into_vec() {
                     // A broker that cannot delete keeps what nobody will look for again.
                     if let Err(error) = self.inner.delete_topic(&topic).await {
                         tracing::debug!(%topic, %error, "a test's topic stays");

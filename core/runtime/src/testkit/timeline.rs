@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use convoke_core::few::sort_by;
 use tokio::time::Instant;
 
 /// Of more messages than this only the first are told of.
@@ -88,7 +89,7 @@ impl Timeline {
 
     fn sorted(&self) -> MutexGuard<'_, Lines> {
         let mut lines = self.lock();
-        lines.lines.sort_by_key(|line| line.moment.number);
+        sort_by(&mut lines.lines, |a, b| a.moment.number.cmp(&b.moment.number));
         lines
     }
 

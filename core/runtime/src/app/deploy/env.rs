@@ -1,8 +1,7 @@
 //! What the environment says.
 
-use std::collections::BTreeMap;
-
 use convoke_core::broker::BrokerUrl;
+use convoke_core::few::FewByKey;
 use convoke_core::{Error, ErrorKind};
 
 use super::{Deployment, Place, Said, SaidUrl};
@@ -59,9 +58,9 @@ fn variable(name: &str) -> Result<Option<String>, Error> {
 }
 
 /// Reads `orders.paid=prod.orders.paid, stock.reserved=prod.stock.reserved`.
-fn renames(variable: &str, what: &str, text: &str, problems: &mut Vec<String>) -> BTreeMap<String, Said<String>> {
+fn renames(variable: &str, what: &str, text: &str, problems: &mut Vec<String>) -> FewByKey<String, Said<String>> {
     let at = Place::of_variable(variable);
-    let mut renamed = BTreeMap::new();
+    let mut renamed = FewByKey::default();
     for pair in text.split(|c: char| c == ',' || c.is_whitespace()).filter(|pair| !pair.is_empty()) {
         let Some((from, to)) = pair.split_once('=') else {
             problems.push(at.problem(format!("`{pair}` is not `old=new`; pairs are separated by commas: `a=b,c=d`")));

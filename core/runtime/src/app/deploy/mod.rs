@@ -4,12 +4,12 @@ mod builder;
 mod env;
 mod names;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use convoke_core::HandlerOptions;
 use convoke_core::broker::Start;
+use convoke_core::few::FewByKey;
 
 use super::plan::Problems;
 use crate::driver::{OnGap, UnknownEvents};
@@ -67,13 +67,13 @@ impl fmt::Debug for SaidUrl {
 pub(crate) struct Deployment {
     pub(crate) url: Option<Said<SaidUrl>>,
     /// URLs of further brokers, by name.
-    pub(crate) brokers: BTreeMap<String, Said<SaidUrl>>,
+    pub(crate) brokers: FewByKey<String, Said<SaidUrl>>,
     /// The same from variables, by the end of the variable's name.
-    pub(crate) variables: BTreeMap<String, Said<SaidUrl>>,
+    pub(crate) variables: FewByKey<String, Said<SaidUrl>>,
     /// New names of topics and groups, by those that the program knows.
-    pub(crate) topics: BTreeMap<String, Said<String>>,
-    pub(crate) groups: BTreeMap<String, Said<String>>,
-    pub(crate) handlers: BTreeMap<String, Said<HandlerChange>>,
+    pub(crate) topics: FewByKey<String, Said<String>>,
+    pub(crate) groups: FewByKey<String, Said<String>>,
+    pub(crate) handlers: FewByKey<String, Said<HandlerChange>>,
     pub(crate) bounds: Bounds,
     pub(crate) problems: Problems,
 }
@@ -135,12 +135,8 @@ impl Deployment {
         self.topics.extend(over.topics);
         self.groups.extend(over.groups);
         for (handler, change) in over.handlers {
-            match self.handlers.entry(handler) {
-                std::collections::btree_map::Entry::Vacant(place) => {
-                    place.insert(change);
-                }
-                std::collections::btree_map::Entry::Occupied(mut place) => place.get_mut().value.overlay(change.value),
-            }
+            let said = self.handlers.get_or_insert_with(handler, || Said { value: HandlerChange::default(), at: change.at });
+            said.value.overlay(change.value);
         }
         let (bounds, over_bounds) = (self.bounds, over.bounds);
         self.bounds = Bounds {

@@ -1,7 +1,6 @@
 //! The names of topics and groups in this deployment.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-
+use convoke_core::few::{Few, FewByKey};
 use convoke_core::{Registry, Topic};
 
 use super::{Deployment, Said};
@@ -12,15 +11,15 @@ use crate::words;
 /// changes nothing.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Names {
-    topics: HashMap<Topic, Topic>,
-    groups: HashMap<String, String>,
+    topics: FewByKey<Topic, Topic>,
+    groups: FewByKey<String, String>,
 }
 
 impl Names {
     /// Finds out which of the program's names are meant.
     pub(crate) fn new(app: &str, registry: &Registry, deployment: &Deployment, problems: &mut Problems) -> Self {
         let handlers = || registry.handlers.iter();
-        let topics: BTreeSet<String> = registry
+        let topics: Few<String> = registry
             .events
             .iter()
             .map(|event| event.topic)
@@ -31,7 +30,7 @@ impl Names {
             .filter(|topic| plan::is_plain(topic))
             .map(str::to_owned)
             .collect();
-        let groups: BTreeSet<String> = handlers().map(|handler| plan::group_of(app, handler)).collect();
+        let groups: Few<String> = handlers().map(|handler| plan::group_of(app, handler)).collect();
         let topics = meant("topic", &deployment.topics, &topics, problems);
         let groups = meant("group", &deployment.groups, &groups, problems);
         let topic = |(from, to): (String, String)| (Topic::from(from), Topic::from(to));
@@ -58,12 +57,12 @@ impl Names {
 /// The renames that mean something in this program.
 fn meant(
     what: &str,
-    said: &BTreeMap<String, Said<String>>,
-    known: &BTreeSet<String>,
+    said: &FewByKey<String, Said<String>>,
+    known: &Few<String>,
     problems: &mut Problems,
 ) -> Vec<(String, String)> {
     let mut meant = Vec::new();
-    for (from, Said { value: to, at }) in said {
+    for (from, Said { value: to, at }) in said.iter() {
         if !known.contains(from) {
             let unknown = words::unknown(from, known.iter().map(String::as_str));
             problems.push(at.problem(format!("the program has no {what} {unknown}")));

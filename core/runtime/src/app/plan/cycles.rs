@@ -1,8 +1,9 @@
 //! Events that lead back to themselves.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use convoke_core::Topic;
+use convoke_core::few::{Few, FewByKey};
 
 use super::{Plan, PlannedRoute};
 
@@ -13,13 +14,13 @@ type Place = (usize, Topic);
 /// of once, with the handlers that it goes through.
 pub(super) fn cycles(plan: &Plan) -> Vec<String> {
     let routes: Vec<_> = plan.subscriptions.iter().flat_map(|subscription| &subscription.routes).collect();
-    let read: BTreeSet<Place> =
-        routes.iter().flat_map(|route| route.topics().map(|topic| (route.broker, topic.clone()))).collect();
-    let (mut told, mut warnings) = (BTreeSet::new(), Vec::new());
-    for start in &read {
+    let read: Few<Place> = routes.iter().flat_map(|route| route.topics().map(|topic| (route.broker, topic.clone()))).collect();
+    let (mut told, mut warnings) = (Vec::new(), Vec::new());
+    for start in read.iter() {
         let Some(circle) = back_to(start, &routes) else { continue };
-        let handlers: BTreeSet<_> = circle.iter().map(|(route, _)| (route.handler.name, route.handler.location)).collect();
-        if told.insert(handlers) {
+        let handlers: Few<_> = circle.iter().map(|(route, _)| (route.handler.name, route.handler.location)).collect();
+        if !told.contains(&handlers) {
+            told.push(handlers);
             warnings.push(tell(start, &circle));
         }
     }
@@ -28,7 +29,7 @@ pub(super) fn cycles(plan: &Plan) -> Vec<String> {
 
 /// The shortest way from a topic back to it: each handler with the topic that it publishes to.
 fn back_to<'p>(start: &Place, routes: &[&'p PlannedRoute]) -> Option<Vec<(&'p PlannedRoute, Place)>> {
-    let mut came: BTreeMap<Place, (&PlannedRoute, Place)> = BTreeMap::new();
+    let mut came: FewByKey<Place, (&PlannedRoute, Place)> = FewByKey::default();
     let mut next = VecDeque::from([start.clone()]);
     while let Some(here) = next.pop_front() {
         for route in routes.iter().copied().filter(|route| route.broker == here.0 && route.reads(&here.1)) {

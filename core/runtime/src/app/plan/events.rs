@@ -1,7 +1,5 @@
 //! What events must not have in common.
 
-use std::collections::BTreeSet;
-
 use convoke_core::{EventDef, TopicPattern};
 
 use super::Problems;
@@ -10,10 +8,11 @@ use crate::app::deploy::Names;
 
 /// Whether a message can be for both: they share a name in a version, their own or one that they accept.
 pub(super) fn overlap(a: &EventDef, b: &EventDef) -> bool {
-    let read = |event: &EventDef| -> BTreeSet<_> {
-        event.accepts.iter().map(|old| (old.name, old.version)).chain([(event.name, event.version)]).collect()
+    let reads = |event: &EventDef, name, version| {
+        (event.name, event.version) == (name, version)
+            || event.accepts.iter().any(|old| (old.name, old.version) == (name, version))
     };
-    !read(a).is_disjoint(&read(b))
+    reads(b, a.name, a.version) || a.accepts.iter().any(|old| reads(b, old.name, old.version))
 }
 
 pub(crate) fn is_plain(topic: &str) -> bool {

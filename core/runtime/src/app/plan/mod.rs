@@ -9,9 +9,8 @@ mod shared;
 mod subscriptions;
 mod waiting;
 
-use std::collections::BTreeSet;
-
 use convoke_core::broker::Start;
+use convoke_core::few::Few;
 use convoke_core::{EventDef, GenericDef, HandlerDef, HandlerOptions, Registry, StateMap, Topic, TopicPattern};
 
 use super::brokers::BrokerNames;
@@ -85,7 +84,7 @@ impl PlannedRoute {
 pub(crate) struct Plan {
     pub(crate) subscriptions: Vec<PlannedSubscription>,
     /// Every topic that is read or written, dead-letter topics included, each with the number of its broker.
-    pub(crate) topics: BTreeSet<(usize, Topic)>,
+    pub(crate) topics: Few<(usize, Topic)>,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -148,8 +147,7 @@ fn without_types(registry: &Registry) -> impl Iterator<Item = String> + '_ {
 
 /// The state that there is: the type may have been meant that is in an `Arc`, or not.
 fn there_is(state: &StateMap) -> String {
-    let mut names: Vec<_> = state.names().map(|name| format!("`{name}`")).collect();
-    names.sort_unstable();
+    let names: Few<_> = state.names().map(|name| format!("`{name}`")).collect();
     if names.is_empty() { String::new() } else { format!(" (it has {})", names.join(", ")) }
 }
 

@@ -1,5 +1,6 @@
 //! Which handlers read through one subscription.
 
+use convoke_core::few::sort_by;
 use convoke_core::{Error, ErrorKind, Topic};
 
 use super::{PlannedRoute, PlannedSubscription};
@@ -37,8 +38,8 @@ impl PlannedSubscription {
 }
 
 /// The order in which subscriptions are shown and opened: by group, then by lane or first topic.
-pub(super) fn sort(subscriptions: &mut [PlannedSubscription]) {
-    subscriptions.sort_by(|a, b| {
+pub(super) fn sort(subscriptions: &mut Vec<PlannedSubscription>) {
+    sort_by(subscriptions, |a, b| {
         let place = |one: &PlannedSubscription| (one.group.clone(), one.lane.is_none(), one.lane, one.topics.first().cloned());
         place(a).cmp(&place(b))
     });
@@ -56,7 +57,7 @@ pub(crate) fn check_partitions<'p>(
     for subscription in subscriptions.filter(|one| one.routes.iter().any(|route| route.ordered)) {
         let count = |topic: &Topic| partitions.iter().find(|(other, _)| other == topic).map(|(_, count)| *count);
         let mut counts: Vec<_> = subscription.topics.iter().filter_map(|topic| Some((topic, count(topic)?))).collect();
-        counts.sort_by_key(|(_, count)| *count);
+        sort_by(&mut counts, |a, b| a.1.cmp(&b.1));
         let (Some(least), Some(most)) = (counts.first(), counts.last()) else { continue };
         if least.1 != most.1 {
             problems.push(format!(
