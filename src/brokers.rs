@@ -3,7 +3,7 @@
 use convoke_core::broker::{BrokerFactory, OpenBroker};
 use convoke_core::{__private::inventory, Entry};
 
-/// What opens a broker, and what handlers can say for its kind: nothing where its feature is off.
+/// What opens a broker, and what handlers and events can say for its kind: nothing where its feature is off.
 macro_rules! adapters {
     ($($name:ident = $adapter:ident if $feature:literal;)*) => {
         $(
@@ -13,17 +13,28 @@ macro_rules! adapters {
             const $name: Option<OpenBroker> = None;
         )*
 
-        /// By these the compiler checks `#[handler(kafka(…))]`.
+        /// By these the compiler checks `#[handler(kafka(…))]` and `#[event(kafka(…))]`.
+        #[allow(missing_docs, reason = "only generated code names it")]
         pub mod native {
-            use convoke_core::broker::NativeOption;
-            $(
-                #[allow(missing_docs, reason = "only generated code names it")]
-                #[cfg(feature = $feature)]
-                pub const $name: Option<&[NativeOption]> = Some($adapter::HANDLER_OPTIONS);
-                #[allow(missing_docs, reason = "only generated code names it")]
-                #[cfg(not(feature = $feature))]
-                pub const $name: Option<&[NativeOption]> = None;
-            )*
+            pub mod of_handlers {
+                use convoke_core::broker::NativeOption;
+                $(
+                    #[cfg(feature = $feature)]
+                    pub const $name: Option<&[NativeOption]> = Some($adapter::HANDLER_OPTIONS);
+                    #[cfg(not(feature = $feature))]
+                    pub const $name: Option<&[NativeOption]> = None;
+                )*
+            }
+
+            pub mod of_topics {
+                use convoke_core::broker::NativeOption;
+                $(
+                    #[cfg(feature = $feature)]
+                    pub const $name: Option<&[NativeOption]> = Some($adapter::TOPIC_OPTIONS);
+                    #[cfg(not(feature = $feature))]
+                    pub const $name: Option<&[NativeOption]> = None;
+                )*
+            }
         }
     };
 }

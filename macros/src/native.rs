@@ -16,6 +16,39 @@ pub(crate) struct Native {
     value: Lit,
 }
 
+/// What an option is of.
+#[derive(Clone, Copy)]
+pub(crate) enum Of {
+    Handlers,
+    Topics,
+}
+
+impl Of {
+    const fn other(self) -> Self {
+        match self {
+            Self::Handlers => Self::Topics,
+            Self::Topics => Self::Handlers,
+        }
+    }
+
+    const fn attribute(self) -> &'static str {
+        match self {
+            Self::Handlers => "handler",
+            Self::Topics => "event",
+        }
+    }
+
+    /// What the adapter of this kind of broker takes, if it is there.
+    fn known(self, broker: &str) -> TokenStream {
+        let module = match self {
+            Self::Handlers => quote!(of_handlers),
+            Self::Topics => quote!(of_topics),
+        };
+        let name = Ident::new(&broker.to_uppercase(), Span::call_site());
+        quote!(__convoke::native::#module::#name)
+    }
+}
+
 /// What is said in all of the blocks.
 pub(crate) fn parse(cx: &Ctxt, written: &Written) -> Vec<Native> {
     let mut all: Vec<Native> = Vec::new();
@@ -72,10 +105,9 @@ impl Native {
     }
 
     /// Constants that cannot be computed if the adapter is there and does not take it.
-    pub(crate) fn assertions(&self) -> TokenStream {
+    pub(crate) fn assertions(&self, of: Of) -> TokenStream {
         let (broker, name, said) = (self.broker, self.name.unraw().to_string(), self.said());
-        let known = Ident::new(&broker.to_uppercase(), Span::call_site());
-        let known = quote!(__convoke::native::#known);
+        let (known, other, attribute) = (of.known(broker), of.other().known(broker), of.other().attribute());
         let fail = |span, problem: TokenStream| {
             quote_spanned! {span=>
                 const _: () = if let ::core::option::Option::Some(problem) = #problem {
@@ -83,7 +115,8 @@ impl Native {
                 };
             }
         };
-        let unknown = fail(self.name.span(), quote!(__convoke::NativeOption::unknown(#broker, #known, #name)));
+        let unknown =
+            fail(self.name.span(), quote!(__convoke::NativeOption::unknown(#broker, #known, (#attribute, #other), #name)));
         let misused = fail(self.value.span(), quote!(__convoke::NativeOption::misused(#known, #name, #said)));
         quote!(#unknown #misused)
     }

@@ -66,8 +66,11 @@ pub(crate) struct Vocabulary {
     pub(crate) brokers: &'static [&'static str],
 }
 
+/// The kinds of broker.
+const BROKERS: [&str; 5] = ["kafka", "nats", "redis", "rabbitmq", "memory"];
+
 pub(crate) const EVENT_WORDS: Vocabulary =
-    Vocabulary { owner: "#[event]", words: &[TOPIC, KEY, NAME, VERSION, CODEC, BARE, BROKER, ACCEPTS, CRATE], brokers: &[] };
+    Vocabulary { owner: "#[event]", words: &[TOPIC, KEY, NAME, VERSION, CODEC, BARE, BROKER, ACCEPTS, CRATE], brokers: &BROKERS };
 
 pub(crate) const HANDLER_WORDS: Vocabulary = Vocabulary {
     owner: "#[handler]",
@@ -91,7 +94,7 @@ pub(crate) const HANDLER_WORDS: Vocabulary = Vocabulary {
         BROKER,
         CRATE,
     ],
-    brokers: &["kafka", "nats", "redis", "rabbitmq", "memory"],
+    brokers: &BROKERS,
 };
 
 pub(crate) const RETRY_WORDS: Vocabulary = Vocabulary { owner: "retry(…)", words: &[ATTEMPTS, BACKOFF, JITTER], brokers: &[] };
@@ -107,6 +110,13 @@ pub(crate) fn elsewhere(written: &str, here: &Vocabulary) -> Option<String> {
         && let Some(word) = has(handler)
     {
         return Some(format!("`{written}` is an option of `#[handler]`: `#[handler({})]`", word.form));
+    }
+    if here.owner == event.owner && written == "partitions" {
+        return Some(
+            "how many partitions a topic is created with is said to one kind of broker: `#[event(kafka(partitions = 24))]`; for all \
+             topics its URL says it"
+                .to_owned(),
+        );
     }
     if here.owner != handler.owner {
         return None;

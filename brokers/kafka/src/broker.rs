@@ -25,6 +25,7 @@ use crate::lag::Askers;
 use crate::options::Options;
 use crate::publish::{Publishing, closed};
 use crate::said::Said;
+use crate::topology;
 
 /// A connection to a Kafka cluster: one producer, and a consumer for each subscription.
 pub struct Kafka {
@@ -217,6 +218,10 @@ impl Broker for Kafka {
         report.unconfirmed = self.publishing.close(within).await;
         self.link.close();
         report
+    }
+
+    fn check_topology(&self, topology: &Topology) -> Result<(), Error> {
+        topology::check(&self.options, topology)
     }
 
     fn check_native(&self, said: &[convoke_core::broker::Native]) -> Result<(), Error> {

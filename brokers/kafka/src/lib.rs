@@ -35,4 +35,4 @@ mod topology;
 mod watch;
 
 pub use broker::{Kafka, Native, open};
-pub use options::{HANDLER_OPTIONS, Options};
+pub use options::{HANDLER_OPTIONS, Options, TOPIC_OPTIONS};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use convoke_broker_common::{Secret, Tls, UrlOptions};
-use convoke_core::broker::{BrokerUrl, Native, NativeOption};
+use convoke_core::broker::{BrokerUrl, Native, NativeOption, TopicSpec};
 use convoke_core::{Error, ErrorKind};
 
 const REVOKE_WITHIN: NativeOption = NativeOption::duration("revoke_within", "10s");
@@ -13,6 +13,24 @@ const ASSIGNOR: NativeOption = NativeOption::word("assignor", &["auto", "range",
 
 /// What a handler can say in `#[handler(kafka(…))]`, as the URL says it for all.
 pub const HANDLER_OPTIONS: &[NativeOption] = &[SESSION, REVOKE_WITHIN, ASSIGNOR];
+
+const PARTITIONS: NativeOption = NativeOption::number("partitions", "24");
+const REPLICATION: NativeOption = NativeOption::number("replication", "3");
+const RETENTION: NativeOption = NativeOption::duration("retention", "7d");
+const CLEANUP: NativeOption = NativeOption::word("cleanup", &["delete", "compact", "compact,delete"]);
+
+/// What an event can say of its topic in `#[event(kafka(…))]`: `partitions` and `replication` as the URL says them for all, `retention`
+/// for the brokers' `retention.ms` and `cleanup` for their `cleanup.policy`. It counts when the topic is created.
+pub const TOPIC_OPTIONS: &[NativeOption] = &[PARTITIONS, REPLICATION, RETENTION, CLEANUP];
+
+/// How a topic is created.
+#[derive(Debug)]
+pub(crate) struct NewTopic {
+    pub(crate) partitions: u32,
+    pub(crate) replication: Option<u32>,
+    /// Settings of the brokers.
+    pub(crate) settings: Vec<(&'static str, String)>,
+}
 
 /// The options of a Kafka URL: `kafka://a,b:9093?partitions=12&producer.linger.ms=20`.
 ///
@@ -126,11 +144,35 @@ impl Options {
 
     /// Those of one subscription: what its handlers say, over these.
     pub(crate) fn with(&self, said: &[Native]) -> Result<Self, Error> {
-        let url = BrokerUrl::of_handlers("kafka", HANDLER_OPTIONS, said)?;
+        let url = BrokerUrl::of_native("kafka", HANDLER_OPTIONS, said)?;
         let (mut read, mut options) = (UrlOptions::new("Kafka", &url), self.clone());
         options.read_of_handlers(&mut read);
         options.finish(read)?;
         Ok(options)
+    }
+
+    /// How a topic is created of which this is said.
+    pub(crate) fn of_topic(&self, spec: &TopicSpec) -> Result<NewTopic, Error> {
+        let url = spec.native_url("kafka", TOPIC_OPTIONS)?;
+        let mut read = UrlOptions::new("Kafka", &url);
+        let said = read.number(PARTITIONS.name);
+        let topic = NewTopic {
+            partitions: spec.partitions.or(said).unwrap_or(self.partitions),
+            replication: read.number(REPLICATION.name).or(self.replication),
+            settings: [
+                read.duration(RETENTION.name).map(|kept| ("retention.ms", kept.as_millis().to_string())),
+                read.text(CLEANUP.name).map(|policy| ("cleanup.policy", policy)),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
+        };
+        read.finish()?;
+        if topic.partitions == 0 || topic.replication == Some(0) {
+            let text = format!("topic `{}` cannot have 0 partitions or replicas; say 1 or more", spec.name);
+            return Err(Error::new(ErrorKind::Configuration, text));
+        }
+        Ok(topic)
     }
 
     fn read_of_handlers(&mut self, read: &mut UrlOptions<'_>) {

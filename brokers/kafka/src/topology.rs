@@ -14,6 +14,7 @@ use crate::broker::Kafka;
 use crate::client::Plain;
 use crate::config::{self, FRAME};
 use crate::errors::{self, Cause, no_topic};
+use crate::options::Options;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What a broker takes by default, with the frame of a batch.
@@ -75,8 +76,17 @@ fn check_name(topic: &Topic) -> Result<(), Error> {
     Err(Error::new(ErrorKind::InvalidTopic, text))
 }
 
+/// Whether there can be such topics.
+pub(crate) fn check(options: &Options, topology: &Topology) -> Result<(), Error> {
+    let of_groups = topology.groups.iter().flat_map(|group| &group.topics);
+    topology.topics.iter().map(|spec| &spec.name).chain(of_groups).try_for_each(check_name)?;
+    topology.topics.iter().try_for_each(|spec| options.of_topic(spec).map(drop))
+}
+
 impl Kafka {
     pub(crate) async fn ensure_topics(&self, topology: &Topology, mode: EnsureMode) -> Result<EnsureReport, Error> {
+        check(&self.options, topology)?;
+        let topology = &topology.said_to("kafka");
         let mut report = EnsureReport::default();
         let mut missing = Vec::new();
         let mut specs = topology.topics.clone();
@@ -86,10 +96,9 @@ impl Kafka {
             }
         }
         for spec in &specs {
-            check_name(&spec.name)?;
             match self.found(&spec.name).await? {
                 None => missing.push(spec),
-                Some(found) => check_partitions(spec, found)?,
+                Some(found) => spec.check_partitions(found.partitions)?,
             }
         }
         if mode == EnsureMode::Check && !missing.is_empty() {
@@ -136,21 +145,21 @@ impl Kafka {
     }
 
     async fn create(&self, specs: &[&TopicSpec]) -> Result<Vec<String>, Error> {
-        let replication = self.options.replication.unwrap_or_else(|| u32::try_from(self.brokers.min(3)).unwrap_or(1)).max(1);
+        let replicas = u32::try_from(self.brokers.min(3)).unwrap_or(1).max(1);
         let limit = (self.options.max_message + FRAME + 1000).to_string();
-        let topic = |spec: &&TopicSpec| {
-            let partitions = spec.partitions.unwrap_or(self.options.partitions);
-            // The numbers are small, or refused by the brokers.
-            let (partitions, replication) =
-                (i32::try_from(partitions).unwrap_or(i32::MAX), i32::try_from(replication).unwrap_or(i32::MAX));
-            (spec.name.clone(), partitions, replication)
-        };
-        let wanted: Vec<_> = specs.iter().map(topic).collect();
+        let wanted =
+            specs.iter().map(|spec| Ok((&spec.name, self.options.of_topic(spec)?))).collect::<Result<Vec<_>, Error>>()?;
         let topics: Vec<_> = wanted
             .iter()
-            .map(|(name, partitions, replication)| {
-                let mut topic = NewTopic::new(name.as_str(), *partitions, TopicReplication::Fixed(*replication));
-                if *replication >= 3 {
+            .map(|(name, wanted)| {
+                // The numbers are small, or refused by the brokers.
+                let number = |number| i32::try_from(number).unwrap_or(i32::MAX);
+                let replication = number(wanted.replication.unwrap_or(replicas));
+                let mut topic = NewTopic::new(name.as_str(), number(wanted.partitions), TopicReplication::Fixed(replication));
+                for (setting, value) in &wanted.settings {
+                    topic = topic.set(setting, value);
+                }
+                if replication >= 3 {
                     // What is confirmed is then on two of them at least.
                     topic = topic.set("min.insync.replicas", "2");
                 }
@@ -217,20 +226,6 @@ impl Kafka {
             Ok(topics)
         };
         self.ask(all).await
-    }
-}
-
-fn check_partitions(spec: &TopicSpec, found: Found) -> Result<(), Error> {
-    match spec.partitions {
-        Some(wanted) if wanted != found.partitions => {
-            let text = format!(
-                "topic `{}` has {} partitions, not {wanted}, and changing it would put keys out of order; ask for {}, or use another \
-                 topic",
-                spec.name, found.partitions, found.partitions
-            );
-            Err(Error::new(ErrorKind::Configuration, text))
-        }
-        _ => Ok(()),
     }
 }
 

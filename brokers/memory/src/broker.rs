@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use crate::options::Options;
 use crate::state::Shared;
 use crate::subscription;
+use crate::topology;
 
 /// A connection to a broker in this process.
 ///
@@ -258,6 +259,10 @@ impl Broker for MemoryBroker {
 
     fn faults(&self) -> Option<&dyn Faults> {
         Some(self)
+    }
+
+    fn check_topology(&self, topology: &Topology) -> Result<(), Error> {
+        topology::check(topology)
     }
 
     fn check_native(&self, said: &[Native]) -> Result<(), Error> {

@@ -71,4 +71,4 @@ mod subscription;
 mod topology;
 
 pub use broker::{MemoryBroker, open};
-pub use options::{Full, Guise, HANDLER_OPTIONS, Leases, Options, Positions, Rebalance, Unrouted};
+pub use options::{Full, Guise, HANDLER_OPTIONS, Leases, Options, Positions, Rebalance, TOPIC_OPTIONS, Unrouted};

@@ -9,14 +9,29 @@ use crate::clock::{self, Moment};
 use crate::group::{Group, GroupPart, GroupTopic};
 use crate::log::TopicLog;
 use crate::member::Member;
-use crate::options::{MAX_PARTITIONS, Positions, Unrouted};
+use crate::options::{MAX_PARTITIONS, Positions, TOPIC_OPTIONS, Unrouted};
 use crate::position;
 use crate::state::{MemberId, State, cut_off};
+
+/// Whether there can be such topics and groups.
+pub(crate) fn check(topology: &Topology) -> Result<(), Error> {
+    topology.check_names()?;
+    for spec in &topology.said_to("memory").topics {
+        spec.native_url("memory", TOPIC_OPTIONS)?;
+        if let Some(wanted) = spec.partitions.filter(|wanted| *wanted == 0 || *wanted > MAX_PARTITIONS) {
+            let message = format!("topic `{}` cannot have {wanted} partitions: 1 to {MAX_PARTITIONS} are possible", spec.name);
+            return Err(Error::new(ErrorKind::Configuration, message));
+        }
+    }
+    Ok(())
+}
 
 impl State {
     /// Makes sure that topics and groups exist; all of them or none.
     pub(crate) fn ensure(&mut self, topology: &Topology, mode: EnsureMode) -> Result<EnsureReport, Error> {
         self.connected()?;
+        check(topology)?;
+        let topology = &topology.said_to("memory");
         let missing = self.check(topology)?;
         if mode == EnsureMode::Check && !missing.is_empty() {
             let list = missing.join(", ");
@@ -57,25 +72,9 @@ impl State {
     fn check(&self, topology: &Topology) -> Result<Vec<String>, Error> {
         let mut missing = Vec::new();
         for spec in &topology.topics {
-            let wanted = spec.partitions.unwrap_or(self.options.partitions);
-            if wanted == 0 || wanted > MAX_PARTITIONS {
-                let message =
-                    format!("topic `{}` cannot have {wanted} partitions: 1 to {MAX_PARTITIONS} are possible", spec.name);
-                return Err(Error::new(ErrorKind::Configuration, message));
-            }
             match self.names.get(&spec.name).map(|topic| self.topics[*topic].partitions()) {
                 None => missing.push(format!("topic `{}`", spec.name)),
-                Some(present) if spec.partitions.is_some_and(|wanted| wanted != present) => {
-                    return Err(Error::new(
-                        ErrorKind::Configuration,
-                        format!(
-                            "topic `{}` has {present} partitions, not {wanted}, and changing it would put keys out of order; ask \
-                             for {present}, or use another topic",
-                            spec.name
-                        ),
-                    ));
-                }
-                Some(_) => {}
+                Some(present) => spec.check_partitions(present)?,
             }
         }
         for spec in &topology.groups {

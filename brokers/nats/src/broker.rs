@@ -263,6 +263,10 @@ impl Broker for Nats {
         CloseReport::default()
     }
 
+    fn check_topology(&self, topology: &Topology) -> Result<(), Error> {
+        topology::check(&self.link.options, topology)
+    }
+
     fn check_native(&self, said: &[Native]) -> Result<(), Error> {
         self.link.options.with(said).map(drop)
     }

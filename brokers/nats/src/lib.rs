@@ -39,4 +39,4 @@ mod wire;
 pub use async_nats;
 pub use broker::{Nats, open};
 pub use convoke_broker_common::{Secret, Tls};
-pub use options::{HANDLER_OPTIONS, Options};
+pub use options::{HANDLER_OPTIONS, Options, TOPIC_OPTIONS};

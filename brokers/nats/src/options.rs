@@ -5,13 +5,22 @@ use std::time::Duration;
 
 use convoke_broker_common::{Secret, Tls, UrlOptions};
 use convoke_core::Error;
-use convoke_core::broker::{BrokerUrl, Native, NativeOption};
+use convoke_core::broker::{BrokerUrl, Native, NativeOption, TopicSpec};
 
 const REVOKE: NativeOption = NativeOption::duration("revoke", "10s");
 const ACK: NativeOption = NativeOption::word("ack", &["sent", "confirmed"]);
 
 /// What a handler can say in `#[handler(nats(…))]`, as the URL says it for all.
 pub const HANDLER_OPTIONS: &[NativeOption] = &[ACK, REVOKE];
+
+const PARTITIONS: NativeOption = NativeOption::number("partitions", "24");
+const REPLICAS: NativeOption = NativeOption::number("replicas", "3");
+const MAX_AGE: NativeOption = NativeOption::duration("max_age", "7d");
+const MAX_BYTES: NativeOption = NativeOption::number("max_bytes", "1000000000");
+const DUPLICATES: NativeOption = NativeOption::duration("duplicates", "2m");
+
+/// What an event can say of its topic in `#[event(nats(…))]`, as the URL says it for all. It counts when the stream is created.
+pub const TOPIC_OPTIONS: &[NativeOption] = &[PARTITIONS, REPLICAS, MAX_AGE, MAX_BYTES, DUPLICATES];
 
 /// How the adapter works, as the URL says: `nats://[user:password@]host[:port][,host…][?option=value&…]`.
 /// A user without a password is a token.
@@ -70,11 +79,11 @@ impl Options {
         let seconds = Duration::from_secs;
         let mut options = Self {
             servers: read.servers(4222),
-            partitions: read.number("partitions").unwrap_or(8),
-            replicas: read.number("replicas").unwrap_or(1),
-            max_age: read.duration("max_age").unwrap_or_default(),
-            max_bytes: read.number("max_bytes").unwrap_or(-1),
-            duplicates: read.duration("duplicates").unwrap_or(seconds(120)),
+            partitions: 8,
+            replicas: 1,
+            max_age: Duration::ZERO,
+            max_bytes: -1,
+            duplicates: seconds(120),
             lease: read.duration("lease").unwrap_or(seconds(6)),
             ack_wait: read.duration("ack_wait").unwrap_or(seconds(30)),
             revoke: seconds(10),
@@ -87,6 +96,7 @@ impl Options {
             user: read.user(),
         };
         options.read_of_handlers(&mut read);
+        options.read_of_topics(&mut read);
         options.check(&mut read);
         read.finish()?;
         Ok(options)
@@ -94,11 +104,30 @@ impl Options {
 
     /// Those of one subscription: what its handlers say, over these.
     pub(crate) fn with(&self, said: &[Native]) -> Result<Self, Error> {
-        let url = BrokerUrl::of_handlers("nats", HANDLER_OPTIONS, said)?;
+        let url = BrokerUrl::of_native("nats", HANDLER_OPTIONS, said)?;
         let (mut read, mut options) = (UrlOptions::new("NATS", &url), self.clone());
         options.read_of_handlers(&mut read);
         read.finish()?;
         Ok(options)
+    }
+
+    /// Those of one topic: what its events say, over these.
+    pub(crate) fn of_topic(&self, spec: &TopicSpec) -> Result<Self, Error> {
+        let url = spec.native_url("nats", TOPIC_OPTIONS)?;
+        let (mut read, mut options) = (UrlOptions::new("NATS", &url), self.clone());
+        options.read_of_topics(&mut read);
+        options.partitions = spec.partitions.unwrap_or(options.partitions);
+        options.check(&mut read);
+        read.finish()?;
+        Ok(options)
+    }
+
+    fn read_of_topics(&mut self, read: &mut UrlOptions<'_>) {
+        self.partitions = read.number(PARTITIONS.name).unwrap_or(self.partitions);
+        self.replicas = read.number(REPLICAS.name).unwrap_or(self.replicas);
+        self.max_age = read.duration(MAX_AGE.name).unwrap_or(self.max_age);
+        self.max_bytes = read.number(MAX_BYTES.name).unwrap_or(self.max_bytes);
+        self.duplicates = read.duration(DUPLICATES.name).unwrap_or(self.duplicates);
     }
 
     fn read_of_handlers(&mut self, read: &mut UrlOptions<'_>) {

@@ -14,16 +14,27 @@ use crate::failure;
 use crate::link::Link;
 use crate::names;
 use crate::numbered;
+use crate::options::Options;
 use crate::store::Store;
 
 /// How many requests are under way at once.
 const AT_ONCE: usize = 32;
 
-/// Makes or checks what an application needs.
-pub(crate) async fn ensure(link: &Link, topology: &Topology, mode: EnsureMode) -> Result<EnsureReport, Error> {
-    let mut report = EnsureReport::default();
+/// Whether there can be such topics and groups.
+pub(crate) fn check(options: &Options, topology: &Topology) -> Result<(), Error> {
     for spec in &topology.topics {
         names::check_topic(spec.name.as_str())?;
+        options.of_topic(spec)?;
+    }
+    topology.groups.iter().try_for_each(|group| names::check("group", &group.name))
+}
+
+/// Makes or checks what an application needs.
+pub(crate) async fn ensure(link: &Link, topology: &Topology, mode: EnsureMode) -> Result<EnsureReport, Error> {
+    check(&link.options, topology)?;
+    let topology = &topology.said_to("nats");
+    let mut report = EnsureReport::default();
+    for spec in &topology.topics {
         let count = match found(link, &spec.name).await? {
             Some(found) => {
                 if mode == EnsureMode::Create {
@@ -34,9 +45,10 @@ pub(crate) async fn ensure(link: &Link, topology: &Topology, mode: EnsureMode) -
             None if mode == EnsureMode::Check => return Err(no_topic(&spec.name)),
             None => {
                 report.created.push(spec.name.to_string());
-                create_stream(link, &spec.name, spec.partitions.unwrap_or(link.options.partitions)).await?
+                create_stream(link, &spec.name, &link.options.of_topic(spec)?).await?
             }
         };
+        spec.check_partitions(count)?;
         report.partitions.push((spec.name.clone(), count));
     }
     Store::open(link, mode == EnsureMode::Create).await?;
@@ -47,7 +59,6 @@ pub(crate) async fn ensure(link: &Link, topology: &Topology, mode: EnsureMode) -
 }
 
 async fn ensure_group(link: &Link, group: &GroupSpec, mode: EnsureMode, report: &mut EnsureReport) -> Result<(), Error> {
-    names::check("group", &group.name)?;
     for topic in resolve(link, &group.topics).await? {
         let count = partitions(link, &topic).await?.ok_or_else(|| no_topic(&topic))?;
         let create = mode == EnsureMode::Create;
@@ -143,12 +154,11 @@ pub(crate) fn description(topic: &Topic) -> String {
 }
 
 /// Creates the stream of a topic. Returns how many partitions it has, which another process may have chosen.
-async fn create_stream(link: &Link, topic: &Topic, partitions: u32) -> Result<u32, Error> {
+async fn create_stream(link: &Link, topic: &Topic, options: &Options) -> Result<u32, Error> {
     let name = topic.as_str();
-    let options = &link.options;
     let (schedules, expiry) = (link.keeps_schedules(), link.lets_expire());
     let subjects = std::iter::once(name.to_owned())
-        .chain((0..partitions.max(1)).map(|partition| names::subject(name, partition)))
+        .chain((0..options.partitions).map(|partition| names::subject(name, partition)))
         .chain(schedules.then(|| names::schedules(name)))
         .chain(expiry.then(|| names::beginning(name)));
     let config = Config {

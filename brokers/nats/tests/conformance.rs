@@ -19,7 +19,7 @@ fn nats(case: &str) -> Real {
         _ if case.contains("blocks_no_other") => 3,
         _ => 1,
     };
-    let real = real.option("lease=3s").option("ack_wait=4s").option("revoke=3s").option("timeout=10s");
+    let real = real.option("lease=5s").option("ack_wait=4s").option("revoke=3s").option("timeout=10s");
     // By default an acknowledgement is sent, and not confirmed.
     real.stretch(stretch).unconfirmed()
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use common::{open, topology, unique};
 use convoke_core::broker::{
-    Broker, Capabilities, EnsureMode, Settle, Settled, Settlement, SubscribeSpec, Subscription, SubscriptionEvent,
+    Broker, Capabilities, EnsureMode, Native, NativeValue, Settle, Settled, Settlement, SubscribeSpec, Subscription,
+    SubscriptionEvent,
 };
 use convoke_core::{ErrorKind, Incoming, Message, Outgoing};
 use convoke_memory::{Guise, MemoryBroker};
@@ -112,6 +113,30 @@ async fn what_the_server_cannot_have_is_refused_with_what_to_do() {
     client.create_stream(config).await.unwrap();
     let error = ensure(&topic, EnsureMode::Create).await;
     assert!(error.kind() == ErrorKind::Configuration && error.to_string().contains("add them"), "{error}");
+}
+
+#[tokio::test]
+async fn a_stream_is_created_as_is_said_of_its_topic() {
+    const SAID: [Native; 3] = [
+        Native::new("nats", "partitions", NativeValue::Number(3)),
+        Native::new("nats", "max_age", NativeValue::Text("7d")),
+        Native::new("kafka", "retention", NativeValue::Text("1d")),
+    ];
+    let server = Server::shared(Kind::Nats).await.unwrap();
+    let broker = connect(&server).await;
+    let topic = unique("said");
+    let mut said = topology(&topic, None);
+    said.topics[0].native = SAID.to_vec();
+    let report = broker.ensure(&said, EnsureMode::Create).await.unwrap();
+    assert_eq!(report.partitions, [(topic.as_str().into(), 3)]);
+    let client = jetstream::new(broker.native().downcast_ref::<Client>().unwrap().clone());
+    let stream = client.get_stream(topic.replace('.', "=")).await.unwrap();
+    assert_eq!(stream.cached_info().config.max_age, Duration::from_secs(7 * 86_400));
+    // What is there stays as it is.
+    said.topics[0].native = vec![Native::new("nats", "partitions", NativeValue::Number(4))];
+    assert!(broker.ensure(&said, EnsureMode::Create).await.unwrap_err().to_string().contains("has 3 partitions, not 4"));
+    said.topics[0].native = vec![Native::new("nats", "partitions", NativeValue::Number(1000))];
+    assert!(broker.check_topology(&said).unwrap_err().to_string().contains("`partitions` is between 1 and 256"));
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ use tokio::sync::oneshot;
 
 pub use convoke_broker_common::{Secret, Tls};
 pub use lapin;
-pub use options::{HANDLER_OPTIONS, Options};
+pub use options::{HANDLER_OPTIONS, Options, TOPIC_OPTIONS};
 
 use link::Link;
 use publish::Publisher;
@@ -182,6 +182,10 @@ impl Broker for RabbitMq {
         }
         tokio::join!(self.shared.publishing.close(left()), self.shared.reading.close(left()));
         report
+    }
+
+    fn check_topology(&self, topology: &Topology) -> Result<(), Error> {
+        topology::check(topology)
     }
 
     fn check_native(&self, said: &[convoke_core::broker::Native]) -> Result<(), Error> {

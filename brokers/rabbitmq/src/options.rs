@@ -12,6 +12,9 @@ const REVOKE: NativeOption = NativeOption::duration("revoke", "10s");
 /// What a handler can say in `#[handler(rabbitmq(…))]`, as the URL says it for all.
 pub const HANDLER_OPTIONS: &[NativeOption] = &[PREFETCH, REVOKE];
 
+/// What an event can say of its topic in `#[event(rabbitmq(…))]`, as the URL says it for all. It counts when the topic is created.
+pub const TOPIC_OPTIONS: &[NativeOption] = &[NativeOption::number("partitions", "24")];
+
 /// How to reach RabbitMQ, and how to use it. The same words are the options of its URL:
 /// `amqp://user:password@host:5672,other:5672/vhost?heartbeat=4s`, or `amqps://…` with TLS.
 ///
@@ -114,7 +117,7 @@ impl Options {
 
     /// Those of one subscription: what its handlers say, over these.
     pub(crate) fn with(&self, native: &[Native]) -> Result<Self, Error> {
-        let url = BrokerUrl::of_handlers("rabbitmq", HANDLER_OPTIONS, native)?;
+        let url = BrokerUrl::of_native("rabbitmq", HANDLER_OPTIONS, native)?;
         let (mut said, mut options) = (UrlOptions::new("RabbitMQ", &url), self.clone());
         options.read_of_handlers(&mut said);
         options.problems().into_iter().for_each(|problem| said.problem(problem));

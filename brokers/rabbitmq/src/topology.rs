@@ -12,6 +12,7 @@ use lapin::{Channel, ExchangeKind, Queue};
 
 use crate::failure;
 use crate::names;
+use crate::options::TOPIC_OPTIONS;
 use crate::shared::Shared;
 
 /// After this long without a reader the queue of a broadcast's instance is deleted, in milliseconds.
@@ -30,12 +31,26 @@ pub(crate) fn queue_arguments() -> FieldTable {
     arguments
 }
 
+/// Whether there can be such topics and groups.
+pub(crate) fn check(topology: &Topology) -> Result<(), Error> {
+    let topics = topology.topics.iter().map(|spec| &spec.name);
+    let groups = topology.groups.iter().flat_map(|spec| spec.topics.iter().map(|topic| (&*spec.name, topic)));
+    names::check(topics, groups)?;
+    for spec in &topology.said_to("rabbitmq").topics {
+        spec.native_url("rabbitmq", TOPIC_OPTIONS)?;
+        if let Some(wanted) = spec.partitions.filter(|wanted| !(1..=1024).contains(wanted)) {
+            let text = format!("topic `{}` cannot have {wanted} partitions on RabbitMQ: 1 to 1024 are possible", spec.name);
+            return Err(Error::new(ErrorKind::Configuration, text));
+        }
+    }
+    Ok(())
+}
+
 impl Shared {
     pub(crate) async fn ensure(&self, topology: &Topology, mode: EnsureMode) -> Result<EnsureReport, Error> {
-        let topics = topology.topics.iter().map(|spec| &spec.name);
-        let groups = topology.groups.iter().flat_map(|spec| spec.topics.iter().map(|topic| (&*spec.name, topic)));
-        names::check(topics, groups)?;
+        check(topology)?;
         topology.groups.iter().try_for_each(check_group)?;
+        let topology = &topology.said_to("rabbitmq");
         let mut report = EnsureReport::default();
         for spec in &topology.topics {
             let (partitions, created) = self.ensure_topic(spec, mode).await?;
@@ -61,10 +76,6 @@ impl Shared {
             (None, EnsureMode::Check) => return Err(failure::no_topic(name.as_str())),
             (None, _) => {
                 let wanted = spec.partitions.unwrap_or(self.options.partitions);
-                if !(1..=1024).contains(&wanted) {
-                    let text = format!("topic `{name}` cannot have {wanted} partitions on RabbitMQ: 1 to 1024 are possible");
-                    return Err(Error::new(ErrorKind::Configuration, text));
-                }
                 // Somebody else may have been faster, with another number.
                 match self.make_topic(name, wanted).await {
                     Ok(()) => (wanted, true),
@@ -72,13 +83,7 @@ impl Shared {
                 }
             }
         };
-        if let Some(wanted) = spec.partitions.filter(|wanted| *wanted != partitions) {
-            let text = format!(
-                "topic `{name}` has {partitions} partitions, not {wanted}, and changing it would put keys out of order; ask for \
-                 {partitions}, or use another topic"
-            );
-            return Err(Error::new(ErrorKind::Configuration, text));
-        }
+        spec.check_partitions(partitions)?;
         self.learn_topic(name, partitions);
         Ok((partitions, created))
     }

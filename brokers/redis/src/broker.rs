@@ -171,6 +171,10 @@ impl Broker for RedisBroker {
         report
     }
 
+    fn check_topology(&self, topology: &Topology) -> Result<(), Error> {
+        topology::check(topology)
+    }
+
     fn check_native(&self, said: &[Native]) -> Result<(), Error> {
         self.link().options.with(said).map(drop)
     }

@@ -56,6 +56,6 @@ mod subscription;
 mod topology;
 
 pub use broker::{RedisBroker, open};
-pub use options::{HANDLER_OPTIONS, Options};
+pub use options::{HANDLER_OPTIONS, Options, TOPIC_OPTIONS};
 /// The client behind it: [`RedisBroker::connection`] is one of its connections.
 pub use redis as client;

@@ -12,6 +12,9 @@ const REVOKE: NativeOption = NativeOption::duration("revoke", "30s");
 /// What a handler can say in `#[handler(redis(…))]`, as the URL says it for all.
 pub const HANDLER_OPTIONS: &[NativeOption] = &[REVOKE];
 
+/// What an event can say of its topic in `#[event(redis(…))]`, as the URL says it for all. It counts when the topic is created.
+pub const TOPIC_OPTIONS: &[NativeOption] = &[NativeOption::number("partitions", "24")];
+
 /// How to reach Redis, and how its streams are used: the words are the options of the URL.
 ///
 /// `redis://[user:password@]host[:port][,host…][/database][?option=value&…]`; `rediss://` with TLS (feature `tls`), and then `ca`, `cert`
@@ -98,7 +101,7 @@ impl Options {
 
     /// Those of one subscription: what its handlers say, over these.
     pub(crate) fn with(&self, said: &[Native]) -> Result<Self, Error> {
-        let url = BrokerUrl::of_handlers("redis", HANDLER_OPTIONS, said)?;
+        let url = BrokerUrl::of_native("redis", HANDLER_OPTIONS, said)?;
         let (mut read, mut options) = (UrlOptions::new("Redis", &url), self.clone());
         options.read_of_handlers(&mut read);
         read.finish()?;

@@ -2,36 +2,35 @@
 
 use std::time::Duration;
 
-use convoke_core::broker::{EnsureMode, EnsureReport, GroupSpec, Lag, Start, Topology};
+use convoke_core::broker::{EnsureMode, EnsureReport, GroupSpec, Lag, Start, TopicSpec, Topology};
 use convoke_core::{Error, ErrorKind, Topic};
 use redis::{Pipeline, cmd};
 
 use crate::failure::Failure;
 use crate::keys::{self, TOPICS, TopicKeys};
 use crate::link::Link;
-use crate::options::MAX_PARTITIONS;
+use crate::options::{MAX_PARTITIONS, TOPIC_OPTIONS};
 use crate::publish::{Topics, no_topic};
 use crate::reply::{Id, list, number, text, unsigned};
 use crate::script;
 
 /// A topic that is to exist, with the groups that read it.
 struct Wanted {
-    topic: Topic,
-    partitions: Option<u32>,
+    spec: TopicSpec,
     groups: Vec<(String, Start)>,
 }
 
 fn wanted(topology: &Topology) -> Vec<Wanted> {
     let mut wanted: Vec<Wanted> = Vec::new();
     let mut of = |topic: &Topic, partitions: Option<u32>, group: Option<(String, Start)>| {
-        let index = wanted.iter().position(|one| one.topic == *topic).unwrap_or_else(|| {
-            wanted.push(Wanted { topic: topic.clone(), partitions: None, groups: Vec::new() });
+        let index = wanted.iter().position(|one| one.spec.name == *topic).unwrap_or_else(|| {
+            wanted.push(Wanted { spec: TopicSpec::new(topic.clone()), groups: Vec::new() });
             wanted.len() - 1
         });
-        wanted[index].partitions = wanted[index].partitions.or(partitions);
+        wanted[index].spec.partitions = wanted[index].spec.partitions.or(partitions);
         wanted[index].groups.extend(group);
     };
-    for spec in &topology.topics {
+    for spec in &topology.said_to("redis").topics {
         of(&spec.name, spec.partitions, None);
     }
     for spec in &topology.groups {
@@ -42,20 +41,30 @@ fn wanted(topology: &Topology) -> Vec<Wanted> {
     wanted
 }
 
+/// Whether there can be such topics and groups.
+pub(crate) fn check(topology: &Topology) -> Result<(), Error> {
+    topology.check_names()?;
+    topology.topics.iter().try_for_each(|spec| spec.native_url("redis", TOPIC_OPTIONS).map(drop))?;
+    for one in wanted(topology) {
+        keys::check(&one.spec.name)?;
+        if let Some(count) = one.spec.partitions.filter(|count| *count == 0 || *count > MAX_PARTITIONS) {
+            let text = format!("topic `{}` cannot have {count} partitions: 1 to {MAX_PARTITIONS} are possible", one.spec.name);
+            return Err(Error::new(ErrorKind::Configuration, text));
+        }
+    }
+    Ok(())
+}
+
 pub(crate) async fn ensure(link: &Link, topology: &Topology, mode: EnsureMode) -> Result<EnsureReport, Error> {
+    check(topology)?;
     let (mut report, mut missing, mut counts) = (EnsureReport::default(), Vec::new(), Vec::new());
     let wanted = wanted(topology);
     let (mut pipe, mut made) = (Pipeline::new(), Pipeline::new());
     for one in &wanted {
-        keys::check(&one.topic)?;
-        if let Some(count) = one.partitions.filter(|count| *count == 0 || *count > MAX_PARTITIONS) {
-            let text = format!("topic `{}` cannot have {count} partitions: 1 to {MAX_PARTITIONS} are possible", one.topic);
-            return Err(Error::new(ErrorKind::Configuration, text));
-        }
-        let keys = TopicKeys::new(&one.topic);
+        let keys = TopicKeys::new(&one.spec.name);
         let mut call = script::ENSURE.call(&[&keys.meta]);
         call.arg(&keys.prefix).arg(if mode == EnsureMode::Create { "create" } else { "check" });
-        call.arg(one.partitions.map(|count| count.to_string()).unwrap_or_default()).arg(link.options.partitions);
+        call.arg(one.spec.partitions.map(|count| count.to_string()).unwrap_or_default()).arg(link.options.partitions);
         for (group, start) in &one.groups {
             call.arg(group).arg(from(*start)?);
         }
@@ -64,29 +73,24 @@ pub(crate) async fn ensure(link: &Link, topology: &Topology, mode: EnsureMode) -
     let what = "topics cannot be made sure of";
     let answers = link.ask_all(&mut pipe).await.map_err(|failure| failure.error(what))?;
     for (one, answer) in wanted.iter().zip(answers) {
-        let mut answer = list(answer.map_err(|failure| failure.error(&format!("topic `{}`", one.topic)))?);
+        let mut answer = list(answer.map_err(|failure| failure.error(&format!("topic `{}`", one.spec.name)))?);
         let mut next = || answer.next().unwrap_or_default();
         let (partitions, created, groups) = (u32::try_from(unsigned(next())).unwrap_or(0), unsigned(next()), list(next()));
-        if let Some(count) = one.partitions.filter(|count| partitions != 0 && *count != partitions) {
-            let text = format!(
-                "topic `{}` has {partitions} partitions, not {count}, and changing it would put keys out of order; ask for \
-                 {partitions}, or use another topic",
-                one.topic
-            );
-            return Err(Error::new(ErrorKind::Configuration, text));
+        if partitions != 0 {
+            one.spec.check_partitions(partitions)?;
         }
-        counts.push((one.topic.clone(), partitions));
+        counts.push((one.spec.name.clone(), partitions));
         if partitions == 0 {
-            missing.push(format!("topic `{}`", one.topic));
+            missing.push(format!("topic `{}`", one.spec.name));
             continue;
         }
         if created == 1 {
-            report.created.push(one.topic.to_string());
-            made.cmd("SADD").arg(TOPICS).arg(one.topic.as_str());
+            report.created.push(one.spec.name.to_string());
+            made.cmd("SADD").arg(TOPICS).arg(one.spec.name.as_str());
         }
         for group in groups.map(text) {
             if mode == EnsureMode::Check {
-                missing.push(format!("group `{group}` on topic `{}`", one.topic));
+                missing.push(format!("group `{group}` on topic `{}`", one.spec.name));
             } else if !report.created.contains(&group) {
                 report.created.push(group);
             }

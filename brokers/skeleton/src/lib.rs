@@ -87,7 +87,12 @@ impl Broker for Skeleton {
 
     async fn ensure(&self, topology: &Topology, mode: EnsureMode) -> Result<EnsureReport, Error> {
         self.open()?;
+        self.check_topology(topology)?;
         self.world.with(|state| state.ensure(topology, mode))
+    }
+
+    fn check_topology(&self, topology: &Topology) -> Result<(), Error> {
+        topology.check_names()
     }
 
     async fn publish(&self, batch: Vec<Outgoing>) -> Vec<PublishOutcome> {

@@ -12,6 +12,10 @@ macro_rules! forward_to_inner {
             self.inner.check_native(said)
         }
 
+        fn check_topology(&self, topology: &convoke_core::broker::Topology) -> Result<(), convoke_core::Error> {
+            self.inner.check_topology(topology)
+        }
+
         fn topics<'a, 'f>(&'a self) -> convoke_core::BoxFuture<'f, Result<Vec<(convoke_core::Topic, u32)>, convoke_core::Error>>
         where
             'a: 'f,

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use convoke_core::broker::{
-    Broker, EnsureMode, EnsureReport, GroupSpec, PublishOutcome, SubscribeSpec, Subscription, SubscriptionEvent, TopicSpec,
-    Topology,
+    Broker, EnsureMode, EnsureReport, GroupSpec, Native, PublishOutcome, SubscribeSpec, Subscription, SubscriptionEvent,
+    TopicSpec, Topology,
 };
 use convoke_core::{BoxFuture, Error, ErrorKind, Outgoing, Topic, TopicPattern, names};
 use futures_core::Stream;
@@ -19,21 +19,21 @@ use crate::forward::forward_to_inner;
 /// See the module's documentation.
 pub(crate) struct OnDemand {
     inner: Arc<dyn Broker>,
-    /// The topics of events that have parameters.
-    patterns: Vec<TopicPattern>,
+    /// The topics of events that have parameters, and what is said of them.
+    patterns: Vec<(TopicPattern, Vec<Native>)>,
     /// Topics that nobody has seen to at the start.
-    plain: Vec<Topic>,
+    plain: Vec<TopicSpec>,
     /// What is there already, as far as we have seen to it.
     there: Mutex<HashSet<Topic>>,
 }
 
 impl OnDemand {
     /// Makes these topics when they are first needed.
-    pub(crate) fn new<'t>(inner: Arc<dyn Broker>, topics: impl Iterator<Item = &'t Topic>) -> Self {
+    pub(crate) fn new<'t>(inner: Arc<dyn Broker>, topics: impl Iterator<Item = &'t TopicSpec>) -> Self {
         let (mut patterns, mut plain) = (Vec::new(), Vec::new());
         for topic in topics {
-            match TopicPattern::new(topic.as_str()) {
-                Some(pattern) => patterns.push(pattern),
+            match TopicPattern::new(topic.name.as_str()) {
+                Some(pattern) => patterns.push((pattern, topic.native.clone())),
                 None => plain.push(topic.clone()),
             }
         }
@@ -45,24 +45,34 @@ impl OnDemand {
     }
 
     /// The topics of these messages that may have to be made.
-    fn missing(&self, batch: &[Outgoing]) -> Vec<Topic> {
+    fn missing(&self, batch: &[Outgoing]) -> Vec<TopicSpec> {
         let there = self.there();
-        let mut missing: Vec<Topic> = Vec::new();
+        let mut missing: Vec<TopicSpec> = Vec::new();
         for topic in batch.iter().map(|outgoing| outgoing.message.topic()) {
-            let new = !there.contains(topic) && !missing.contains(topic);
-            if new && (self.plain.contains(topic) || self.patterns.iter().any(|pattern| pattern.matches(topic.as_str()))) {
-                missing.push(topic.clone());
+            if !there.contains(topic) && !missing.iter().any(|other| other.name == *topic) {
+                missing.extend(self.made_later(topic));
             }
         }
         missing
     }
 
-    async fn publish_to_new(&self, batch: Vec<Outgoing>, missing: Vec<Topic>) -> Vec<PublishOutcome> {
+    /// A topic, if it is one of those.
+    fn made_later(&self, topic: &Topic) -> Option<TopicSpec> {
+        if let Some(plain) = self.plain.iter().find(|plain| plain.name == *topic) {
+            return Some(plain.clone());
+        }
+        let (_, native) = self.patterns.iter().find(|(pattern, _)| pattern.matches(topic.as_str()))?;
+        let mut spec = TopicSpec::new(topic.clone());
+        spec.native.clone_from(native);
+        Some(spec)
+    }
+
+    async fn publish_to_new(&self, batch: Vec<Outgoing>, missing: Vec<TopicSpec>) -> Vec<PublishOutcome> {
         let mut topology = Topology::default();
-        topology.topics = missing.iter().cloned().map(TopicSpec::new).collect();
+        topology.topics = missing;
         match self.inner.ensure(&topology, EnsureMode::Create).await {
             Ok(_) => {
-                self.there().extend(missing);
+                self.there().extend(topology.topics.into_iter().map(|topic| topic.name));
                 self.inner.publish(batch).await
             }
             // Nothing was sent. What the others are published for is repeated with them, in their order.

@@ -8,6 +8,7 @@ use syn::{DeriveInput, Type};
 use super::accepts;
 use super::parse::{Codec, EventArgs};
 use crate::emit;
+use crate::native::{Native, Of};
 
 pub(crate) fn event(
     input: &DeriveInput,
@@ -23,6 +24,9 @@ pub(crate) fn event(
     let version = version.map(|version| quote!(.version(#version)));
     let bare = bare.then(|| quote!(.bare()));
     let broker = broker.as_ref().map(|broker| quote!(.broker(#broker)));
+    let said = args.native.iter().map(Native::definition);
+    let native = (!args.native.is_empty()).then(|| quote!(.native(&[#(#said),*])));
+    let assertions = args.native.iter().map(|native| native.assertions(Of::Topics));
     let keyed = key.zip(args.key.as_ref()).map(|(_, written)| {
         let text = super::key::text(written);
         quote!(.keyed_by(#text))
@@ -38,6 +42,7 @@ pub(crate) fn event(
     let accepts::Expanded { definition: accepts, method: from_accepted, beside } = accepts::expand(input, args);
     let implementation = quote! {
         #needs
+        #(#assertions)*
         #beside
         #[allow(unused_imports)]
         use __convoke::NoSchema as _;
@@ -46,7 +51,7 @@ pub(crate) fn event(
         impl __convoke::Event for #ident {
             type Codec = #codec;
             const DEF: &'static __convoke::EventDef =
-                &__convoke::EventDef::new::<Self>(#topic, #location) #name #version #keyed #bare #broker #accepts
+                &__convoke::EventDef::new::<Self>(#topic, #location) #name #version #keyed #bare #broker #native #accepts
                     .schema(__convoke::SchemaOf::<#ident>::schema);
             #key
             #destination

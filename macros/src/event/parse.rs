@@ -7,6 +7,7 @@ use super::accepts::{self, Accepted};
 use crate::args::{self, Arg, Written};
 use crate::ctxt::Ctxt;
 use crate::names::{self, Extra};
+use crate::native::{self, Native};
 use crate::nearest::nearest;
 use crate::symbol::{self, EVENT_WORDS};
 
@@ -20,6 +21,7 @@ pub(crate) struct EventArgs {
     pub(crate) bare: bool,
     pub(crate) broker: Option<LitStr>,
     pub(crate) accepts: Vec<Accepted>,
+    pub(crate) native: Vec<Native>,
     pub(crate) krate: Path,
     /// Which options were there.
     pub(crate) written: Written,
@@ -42,6 +44,7 @@ pub(crate) fn parse(cx: &Ctxt, tokens: TokenStream, item: &Ident) -> EventArgs {
         bare: false,
         broker: None,
         accepts: Vec::new(),
+        native: Vec::new(),
         krate: parse_quote!(::convoke),
         written: Written::default(),
     };
@@ -76,7 +79,7 @@ pub(crate) fn parse(cx: &Ctxt, tokens: TokenStream, item: &Ident) -> EventArgs {
         // The attribute's place, but the item's hygiene: else rustc adds a note about the macro.
         cx.at(Span::call_site().resolved_at(item.span()), "an event needs a topic: `#[event(topic = \"orders.paid\")]`");
     }
-    EventArgs { written, ..args }
+    EventArgs { native: native::parse(cx, &written), written, ..args }
 }
 
 fn codec(arg: &Arg<'_>) -> Result<Codec> {

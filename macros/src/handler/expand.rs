@@ -10,7 +10,7 @@ use super::parse::HandlerArgs;
 use super::reply;
 use super::{count, options, register};
 use crate::emit;
-use crate::native::Native;
+use crate::native::Of;
 
 /// An argument of the function: its type, what it is bound to, and under which conditions it is there.
 struct Argument<'a> {
@@ -82,7 +82,7 @@ pub(crate) fn handler(function: &ItemFn, args: &HandlerArgs) -> TokenStream {
             #location,
         ).options(#options)
     }};
-    let mut assertions: TokenStream = args.native.iter().map(Native::assertions).collect();
+    let mut assertions: TokenStream = args.native.iter().map(|native| native.assertions(Of::Handlers)).collect();
     if function.sig.generics.params.is_empty() {
         let types: Vec<_> = arguments.iter().filter(|argument| argument.cfgs.is_empty()).map(|argument| argument.ty).collect();
         if types.len() == arguments.len() {

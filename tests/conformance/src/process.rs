@@ -181,6 +181,19 @@ impl Process {
         found.ok_or_else(|| Stop::failed(format!("the status knows no handler `{handler}`")))
     }
 
+    /// How a handler is, with its lag. Who asks how things are is not kept waiting by a server that is busy, and asks again.
+    pub(crate) async fn status_with_lag(&self, handler: &str) -> Result<HandlerStatus, Stop> {
+        let begun = Instant::now();
+        loop {
+            let status = self.status(handler).await?;
+            if status.lag.is_some() {
+                return Ok(status);
+            }
+            check!(begun.elapsed() < self.lab.patience(), "its lag is not told: {status:#?}");
+            self.lab.wait(self.lab.ms(50)).await;
+        }
+    }
+
     /// Waits until the handler has stopped, and says how it is.
     pub(crate) async fn stopped(&self, handler: &str) -> Result<HandlerStatus, Stop> {
         let begun = Instant::now();

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use convoke_core::broker::{
-    Broker, Capabilities, CloseReport, Commit, EnsureMode, EnsureReport, Fault, Faults, Health, Lag, PublishOutcome, Settle,
-    Settled, Settlement, SubscribeSpec, Subscription, SubscriptionControl, SubscriptionEvent, Topology,
+    Broker, Capabilities, CloseReport, Commit, EnsureMode, EnsureReport, Fault, Faults, Health, Lag, Native, PublishOutcome,
+    Settle, Settled, Settlement, SubscribeSpec, Subscription, SubscriptionControl, SubscriptionEvent, Topology,
 };
 use convoke_core::{BoxFuture, Delivered, Epoch, Error, ErrorKind, Outgoing, PartId, Position, Topic};
 use futures_core::Stream;
@@ -170,6 +170,14 @@ impl Broker for Tap {
 
     async fn ensure(&self, topology: &Topology, mode: EnsureMode) -> Result<EnsureReport, Error> {
         self.inner.ensure(topology, mode).await
+    }
+
+    fn check_topology(&self, topology: &Topology) -> Result<(), Error> {
+        self.inner.check_topology(topology)
+    }
+
+    fn check_native(&self, said: &[Native]) -> Result<(), Error> {
+        self.inner.check_native(said)
     }
 
     async fn publish(&self, batch: Vec<Outgoing>) -> Vec<PublishOutcome> {

@@ -3,7 +3,7 @@
 import time
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
 
 def settled(ask):
@@ -74,6 +74,12 @@ class Client:
         everything = [TopicPartition(topic, number, OFFSET_END) for number in admin.list_topics(topic, timeout=15).topics[topic].partitions]
         for deleted in admin.delete_records(everything).values():
             deleted.result(15)
+
+    def settings(self, topic):
+        """What the brokers say of a topic."""
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+        answers = AdminClient(self.common).describe_configs([resource])[resource].result(15)
+        return {name: entry.value for name, entry in answers.items()}
 
     def create(self, topic, partitions):
         """For tests of these clients alone: adapters create their topics."""

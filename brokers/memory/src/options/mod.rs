@@ -151,6 +151,9 @@ pub struct Options {
 /// What a handler can say in `#[handler(memory(…))]`, as the URL says it for all.
 pub const HANDLER_OPTIONS: &[NativeOption] = &[NativeOption::duration("revoke", "10s")];
 
+/// What an event can say of its topic in `#[event(memory(…))]`, as the URL says it for all. It counts when the topic is created.
+pub const TOPIC_OPTIONS: &[NativeOption] = &[NativeOption::number("partitions", "24")];
+
 /// The longest delay of a message that is given back.
 pub(crate) const MAX_DELAY: Duration = Duration::from_secs(30 * 86_400);
 

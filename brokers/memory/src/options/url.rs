@@ -37,7 +37,7 @@ impl Options {
     /// What is asked for of one subscription: what its handlers say, over these.
     pub(crate) fn with(&self, said: &[Native]) -> Result<Self, Error> {
         let mut options = self.clone();
-        for (name, value) in BrokerUrl::of_handlers("memory", HANDLER_OPTIONS, said)?.options() {
+        for (name, value) in BrokerUrl::of_native("memory", HANDLER_OPTIONS, said)?.options() {
             options.set(name, value)?;
         }
         Ok(options)

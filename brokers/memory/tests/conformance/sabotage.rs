@@ -140,6 +140,10 @@ impl Broker for Broken {
         self.inner.ensure(topology, mode).await
     }
 
+    fn check_topology(&self, topology: &Topology) -> Result<(), Error> {
+        self.inner.check_topology(topology)
+    }
+
     async fn publish(&self, mut batch: Vec<Outgoing>) -> Vec<PublishOutcome> {
         let mut outcomes = Vec::new();
         if self.how == StoresOutOfOrder {

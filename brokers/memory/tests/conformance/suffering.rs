@@ -65,6 +65,10 @@ impl Broker for Connection {
         self.inner.ensure(topology, mode).await
     }
 
+    fn check_topology(&self, topology: &Topology) -> Result<(), Error> {
+        self.inner.check_topology(topology)
+    }
+
     async fn publish(&self, batch: Vec<Outgoing>) -> Vec<PublishOutcome> {
         self.still.over().await;
         self.inner.publish(batch).await

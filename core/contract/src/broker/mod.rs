@@ -103,6 +103,17 @@ pub trait Broker: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Whether it can have such topics and groups, as far as is known without asking the server: their names, and what events say of
+    /// their topics for brokers of its kind. [`ensure`](Self::ensure) refuses the same.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidTopic`](crate::ErrorKind::InvalidTopic) with the form of names that it can have;
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) with what else it cannot do.
+    fn check_topology(&self, topology: &Topology) -> Result<(), Error> {
+        let _ = topology;
+        Ok(())
+    }
+
     /// Deletes a topic and everything in it: a stream that was made for one run, and was consumed. What groups know of it is
     /// forgotten. Refused while it is read, where the broker can tell.
     ///

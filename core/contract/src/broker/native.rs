@@ -1,7 +1,7 @@
-//! Options of one kind of broker: what an adapter takes from a handler, and what a handler says.
+//! Options of one kind of broker: what an adapter takes from a handler or from an event, and what these say.
 //!
-//! An adapter declares each option once. Its URL is read by the same declaration as `#[handler(kafka(session = "30s"))]`, and the
-//! compiler checks the attribute by it where the adapter is there.
+//! An adapter declares each option once. Its URL is read by the same declaration as `#[handler(kafka(session = "30s"))]` and
+//! `#[event(kafka(partitions = 24))]`, and the compiler checks the attribute by it where the adapter is there.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use super::BrokerUrl;
 use super::sentence::{Sentence, near, same};
 use crate::error::{Error, ErrorKind};
 
-/// What a handler says for one kind of broker. The others ignore it.
+/// What a handler or an event says for one kind of broker. The others ignore it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Native {
@@ -51,7 +51,7 @@ impl fmt::Display for Native {
     }
 }
 
-/// An option that an adapter takes from a handler.
+/// An option that an adapter takes from a handler, or from an event for its topic.
 #[derive(Debug, Clone, Copy)]
 pub struct NativeOption {
     /// Its name, which is that of the URL's option.
@@ -89,13 +89,21 @@ impl NativeOption {
         Self { name, kind: Kind::Word(words), example: words[0] }
     }
 
-    /// What is wrong with the name of an option, if the adapter is there that knows.
+    /// What is wrong with the name of an option, if the adapter is there that knows. `other` is the other attribute, and what the adapter
+    /// takes there.
     #[doc(hidden)]
     #[must_use]
-    pub const fn unknown(broker: &str, known: Option<&[Self]>, name: &str) -> Option<Sentence> {
+    pub const fn unknown(broker: &str, known: Option<&[Self]>, other: (&str, Option<&[Self]>), name: &str) -> Option<Sentence> {
         let Some(known) = known else { return None };
         if find(known, name).is_some() {
             return None;
+        }
+        if let (attribute, Some(others)) = other
+            && let Some(option) = find(others, name)
+        {
+            let said =
+                Sentence::new().say("`").say(name).say("` is an option of `#[").say(attribute).say("]`: `#[").say(attribute);
+            return Some(option.code(said.say("(").say(broker).say("(")).say("))]`"));
         }
         let mut said = Sentence::new().say("`").say(broker).say("(…)` has no option `").say(name).say("`; it has ");
         let (mut i, mut nearest, mut least) = (0, None, usize::MAX);
@@ -143,8 +151,12 @@ impl NativeOption {
 
     /// The legal form, as code.
     const fn form(&self, said: Sentence) -> Sentence {
+        self.code(said.say("`")).say("`")
+    }
+
+    const fn code(&self, said: Sentence) -> Sentence {
         let quote = if matches!(self.kind, Kind::Number) { "" } else { "\"" };
-        said.say("`").say(self.name).say(" = ").say(quote).say(self.example).say(quote).say("`")
+        said.say(self.name).say(" = ").say(quote).say(self.example).say(quote)
     }
 
     const fn rule(&self) -> Sentence {
@@ -180,15 +192,15 @@ const fn find(known: &[NativeOption], name: &str) -> Option<NativeOption> {
 }
 
 impl BrokerUrl {
-    /// What handlers say for this kind of broker, as its URL would say it: for the code that reads both.
+    /// What is said to this kind of broker, as its URL would say it: for the code that reads both.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] with everything that the adapter does not know.
-    pub fn of_handlers(broker: &str, known: &[NativeOption], said: &[Native]) -> Result<Self, Error> {
+    pub fn of_native(broker: &str, known: &[NativeOption], said: &[Native]) -> Result<Self, Error> {
         let (mut options, mut problems) = (BTreeMap::new(), Vec::new());
         for Native { name, value, .. } in said.iter().copied().filter(|one| one.broker == broker) {
-            let problem =
-                NativeOption::unknown(broker, Some(known), name).or_else(|| NativeOption::misused(Some(known), name, value));
+            let problem = NativeOption::unknown(broker, Some(known), ("", None), name)
+                .or_else(|| NativeOption::misused(Some(known), name, value));
             problems.extend(problem.map(|problem| problem.as_str().to_owned()));
             let text = match value {
                 NativeValue::Text(text) => text.to_owned(),
@@ -215,7 +227,7 @@ mod tests {
 
     fn said(name: &'static str, value: NativeValue) -> Result<BrokerUrl, String> {
         let said = [Native::new("kafka", name, value), Native::new("nats", "anything", NativeValue::Number(1))];
-        BrokerUrl::of_handlers("kafka", KNOWN, &said).map_err(|error| error.to_string())
+        BrokerUrl::of_native("kafka", KNOWN, &said).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -261,7 +273,7 @@ mod tests {
 
     #[test]
     fn without_the_adapter_nothing_is_wrong() {
-        assert!(NativeOption::unknown("kafka", None, "anything").is_none());
+        assert!(NativeOption::unknown("kafka", None, ("event", Some(KNOWN)), "session").is_none());
         assert!(NativeOption::misused(None, "session", NativeValue::Number(1)).is_none());
     }
 }

@@ -37,7 +37,7 @@ pub struct SubscribeSpec {
     pub broadcast: bool,
     /// Whether partitions need one owner each, because keys are handled in order.
     pub ordered: bool,
-    /// What its handlers say for one kind of broker or another: see [`BrokerUrl::of_handlers`](super::BrokerUrl::of_handlers).
+    /// What its handlers say for one kind of broker or another: see [`BrokerUrl::of_native`](super::BrokerUrl::of_native).
     pub native: Vec<Native>,
 }
 

@@ -1,5 +1,7 @@
 //! What must exist on the broker before the first message.
 
+use super::{BrokerUrl, Native, NativeOption, NativeValue};
+use crate::error::{Error, ErrorKind};
 use crate::message::Topic;
 
 /// Topics and groups that an application needs.
@@ -13,6 +15,34 @@ pub struct Topology {
     pub groups: Vec<GroupSpec>,
 }
 
+impl Topology {
+    /// Refuses names that no broker has: empty ones, and those with control characters.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidTopic`].
+    pub fn check_names(&self) -> Result<(), Error> {
+        let of_groups = self.groups.iter().flat_map(|group| group.topics.iter().map(Topic::as_str).chain([&*group.name]));
+        let mut names = self.topics.iter().map(|topic| topic.name.as_str()).chain(of_groups);
+        match names.find(|name| name.is_empty() || name.contains(char::is_control)) {
+            Some(name) => {
+                let text = format!("{name:?} cannot be the name of a topic or group; use letters, digits, `.`, `_` and `-`");
+                Err(Error::new(ErrorKind::InvalidTopic, text))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// These topics, each with as many partitions as is said of it to this kind of broker, unless somebody else says a number.
+    #[must_use]
+    pub fn said_to(&self, broker: &str) -> Self {
+        let mut said = self.clone();
+        for topic in &mut said.topics {
+            topic.partitions = topic.partitions.or_else(|| topic.said(broker, "partitions"));
+        }
+        said
+    }
+}
+
 /// A topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -21,13 +51,50 @@ pub struct TopicSpec {
     pub name: Topic,
     /// How many partitions it is created with, where the adapter chooses; `None` leaves it to the adapter's default.
     pub partitions: Option<u32>,
+    /// What its events say of it for one kind of broker or another. It counts where the topic is created.
+    pub native: Vec<Native>,
 }
 
 impl TopicSpec {
     /// A topic with the adapter's default number of partitions.
     #[must_use]
     pub fn new(name: impl Into<Topic>) -> Self {
-        Self { name: name.into(), partitions: None }
+        Self { name: name.into(), partitions: None, native: Vec::new() }
+    }
+
+    /// What is said of it to this kind of broker, as its URL would say it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] with everything that the adapter does not know.
+    pub fn native_url(&self, broker: &str, known: &[NativeOption]) -> Result<BrokerUrl, Error> {
+        BrokerUrl::of_native(broker, known, &self.native)
+    }
+
+    /// Refuses a topic that is there with another number of partitions than is asked for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`].
+    pub fn check_partitions(&self, present: u32) -> Result<(), Error> {
+        match self.partitions {
+            Some(wanted) if wanted != present => {
+                let text = format!(
+                    "topic `{}` has {present} partitions, not {wanted}, and changing it would put keys out of order; ask for {present}, or \
+                     use another topic",
+                    self.name
+                );
+                Err(Error::new(ErrorKind::Configuration, text))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn said(&self, broker: &str, name: &str) -> Option<u32> {
+        let said = self.native.iter().find(|said| (said.broker, said.name) == (broker, name))?;
+        match said.value {
+            // What is too large is too large for every adapter.
+            NativeValue::Number(number) => Some(u32::try_from(number).unwrap_or(u32::MAX)),
+            NativeValue::Text(_) => None,
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod payload;
 use std::any::TypeId;
 use std::fmt;
 
+use crate::broker::Native;
 use crate::codec::Codec;
 use crate::error::Error;
 use crate::key::Key;
@@ -90,6 +91,8 @@ pub struct EventDef {
     pub key_text: Option<&'static str>,
     /// Whether it is written as a bare payload, without any header of ours.
     pub bare: bool,
+    /// What it says of its topic for one kind of broker or another.
+    pub native: &'static [Native],
     /// What it is read from beside its own name and version.
     pub accepts: &'static [Accepted],
     /// The codec's name.
@@ -121,6 +124,7 @@ impl EventDef {
             keyed: false,
             key_text: None,
             bare: false,
+            native: &[],
             accepts: &[],
             codec: <T::Codec as Codec<T>>::NAME,
             content_type: <T::Codec as Codec<T>>::CONTENT_TYPE,
@@ -179,6 +183,13 @@ impl EventDef {
     #[must_use]
     pub const fn bare(mut self) -> Self {
         self.bare = true;
+        self
+    }
+
+    /// Says of its topic what one kind of broker or another understands.
+    #[must_use]
+    pub const fn native(mut self, native: &'static [Native]) -> Self {
+        self.native = native;
         self
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use convoke_core::broker::TopicSpec;
 use convoke_core::{Error, ErrorKind, EventDef, HandlerDef, Topic};
 
 use super::bind::ReadyApp;
@@ -22,7 +23,7 @@ pub(super) struct Planned {
     pub(super) handlers: Vec<&'static HandlerDef>,
     /// The topics of events that are made when they are first needed, each with its broker's name: those with parameters, and those
     /// of events that no handler that takes part names, since one may publish them all the same.
-    later: Vec<(Option<&'static str>, Topic)>,
+    later: Vec<(Option<&'static str>, TopicSpec)>,
 }
 
 impl App {
@@ -44,6 +45,7 @@ impl App {
         plan::check_capabilities(&plan, &capabilities, &mut problems);
         let there: Vec<_> = opened.iter().map(|one| one.as_ref().ok().map(|one| &*one.broker)).collect();
         plan::check_native(&plan, &there, &mut problems);
+        plan.check_topology(&there, &mut problems);
         let failed = opened.iter().filter(|one| one.is_err()).count();
         if !problems.is_empty() || failed > 1 {
             problems.extend(opened.iter().filter_map(|one| one.as_ref().err().map(ToString::to_string)));
@@ -76,7 +78,12 @@ impl App {
         let names = Names::new(&self.name, &self.registry, &deployment, problems);
         let handlers = self.chosen(problems);
         let written = self.registry.events.iter().filter(|event| !is_plain(event.topic));
-        let mut later: Vec<_> = written.map(|event| (event.broker, Topic::from(event.topic))).collect();
+        let spec = |event: &EventDef, topic: Topic| {
+            let mut spec = TopicSpec::new(topic);
+            spec.native = event.native.to_vec();
+            (event.broker, spec)
+        };
+        let mut later: Vec<_> = written.map(|event| spec(event, event.topic.into())).collect();
         if self.only.is_some() {
             // Events of handlers that do not take part are not looked at either.
             let used: Vec<_> =
@@ -85,7 +92,7 @@ impl App {
             let (used, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.registry.events).into_iter().partition(is_used);
             self.registry.events = used;
             let others = others.iter().filter(|event| is_plain(event.topic));
-            later.extend(others.map(|event| (event.broker, names.topic(event.topic))));
+            later.extend(others.map(|event| spec(event, names.topic(event.topic))));
         }
         let brokers = self.brokers(&handlers, &deployment, problems);
         let given = Given {

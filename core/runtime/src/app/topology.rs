@@ -1,11 +1,11 @@
 //! What must exist on the broker, and what is asked of it.
 
-use convoke_core::broker::{EnsureMode, GroupSpec, Start, SubscribeSpec, TopicSpec, Topology};
+use convoke_core::broker::{Broker, EnsureMode, GroupSpec, Start, SubscribeSpec, TopicSpec, Topology};
 use convoke_core::few::Few;
 use convoke_core::{Error, Topic, names};
 
 use super::brokers::Named;
-use super::plan::{Plan, PlannedSubscription, check_partitions, is_plain};
+use super::plan::{Plan, PlannedRoute, PlannedSubscription, Problems, check_partitions, is_plain};
 
 impl Plan {
     /// Makes sure that everything exists.
@@ -16,6 +16,51 @@ impl Plan {
             broker.ensure(&self.groups_and_places(index, &report.partitions), EnsureMode::Create).await?;
         }
         Ok(())
+    }
+
+    /// What brokers cannot have of it, as far as they know without asking their servers. Brokers that could not be opened are told of
+    /// elsewhere.
+    pub(crate) fn check_topology(&self, brokers: &[Option<&dyn Broker>], problems: &mut Problems) {
+        for (index, broker) in brokers.iter().enumerate().filter_map(|(index, broker)| Some((index, (*broker)?))) {
+            let mut refused: Vec<String> = Vec::new();
+            // Dead letters, places and queues are named after topics: what is wrong with one is told once.
+            let is_new = |refused: &[String], name: &str| !refused.iter().any(|other| name.starts_with(&**other));
+            for spec in self.plain_topics(index).topics {
+                let name = spec.name.clone();
+                let mut topology = Topology::default();
+                topology.topics.push(spec);
+                if let Err(error) = broker.check_topology(&topology)
+                    && is_new(&refused, name.as_str())
+                {
+                    problems.push(format!("{}: {error}", self.whose(index, &name)));
+                    refused.push(name.to_string());
+                }
+            }
+            for subscription in self.on(index).filter(|one| one.topics.iter().all(|topic| is_new(&refused, topic.as_str()))) {
+                let mut topology = Topology::default();
+                topology.topics =
+                    subscription.places().into_iter().filter(|one| is_plain(one.as_str())).map(TopicSpec::new).collect();
+                topology.groups = if subscription.broadcast { Vec::new() } else { subscription.groups() };
+                if let (Err(error), Some(route)) = (broker.check_topology(&topology), subscription.routes.first()) {
+                    problems.push(format!("handler `{}` ({}): {error}", route.handler.name, route.handler.location));
+                }
+            }
+        }
+    }
+
+    /// Who wants a topic.
+    fn whose(&self, broker: usize, topic: &Topic) -> String {
+        if let Some((.., event)) = self.events.iter().find(|(on, of, _)| (*on, of) == (broker, topic)) {
+            return format!("event `{}` ({})", event.name, event.location);
+        }
+        let routes = self.subscriptions.iter().flat_map(|one| &one.routes);
+        let names = |route: &&PlannedRoute| {
+            let read =
+                route.broker == broker && route.sources.iter().any(|source| source.topic == *topic || source.dead == *topic);
+            read || route.outputs.iter().any(|(on, of)| (*on, of) == (broker, topic))
+        };
+        let handler = routes.filter(names).map(|route| route.handler).next();
+        handler.map_or_else(|| format!("topic `{topic}`"), |handler| format!("handler `{}` ({})", handler.name, handler.location))
     }
 
     /// The subscriptions on a broker.
@@ -34,9 +79,21 @@ impl Plan {
 
     fn plain_topics(&self, broker: usize) -> Topology {
         let mut topology = Topology::default();
-        let topics = self.topics.iter().filter(|(on, _)| *on == broker);
-        topology.topics = topics.map(|(_, topic)| TopicSpec::new(topic.clone())).collect();
+        let topics = self.topics.iter().filter(|(on, _)| *on == broker).map(|(_, topic)| topic);
+        topology.topics = topics.map(|topic| self.topic(broker, topic)).collect();
         topology
+    }
+
+    /// A topic, and what its events say of it.
+    fn topic(&self, broker: usize, topic: &Topic) -> TopicSpec {
+        let mut spec = TopicSpec::new(topic.clone());
+        let events = self.events.iter().filter(|(on, of, _)| (*on, of) == (broker, topic));
+        for said in events.flat_map(|(.., event)| event.native) {
+            if !spec.native.contains(said) {
+                spec.native.push(*said);
+            }
+        }
+        spec
     }
 
     /// The groups, with their own places. How many partitions these have is known once the topics are there.

@@ -114,6 +114,10 @@ impl Broker for Prefixed {
         self.inner.check_native(said)
     }
 
+    fn check_topology(&self, topology: &Topology) -> Result<(), Error> {
+        self.inner.check_topology(&self.names.topology(topology))
+    }
+
     fn ensure<'a, 'b, 'f>(&'a self, topology: &'b Topology, mode: EnsureMode) -> BoxFuture<'f, Result<EnsureReport, Error>>
     where
         'a: 'f,

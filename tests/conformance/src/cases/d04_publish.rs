@@ -100,3 +100,20 @@ pub(super) async fn d04_nobody_subscribed_is_ok(lab: Lab) -> CaseResult {
     }
     Ok(())
 }
+
+/// The one kind of name that no broker has.
+pub(super) async fn d04_a_name_that_the_broker_cannot_have_is_refused_before_anything_begins(lab: Lab) -> CaseResult {
+    let name = lab.name("two\nlines");
+    for work in [on("work", name), on("work", lab.topic("in")).option(|options| options.group = Some(name))] {
+        let Err(error) = lab.process("a").with(work).try_start().await? else {
+            return Err(Stop::failed("an application with a name of two lines has started"));
+        };
+        let text = error.to_string();
+        check!(
+            text.contains("cannot start; one thing is to be mended") && text.contains("handler `work`"),
+            "it does not say whose: {text}"
+        );
+        check!(text.contains("letters, digits"), "it does not say what a name may hold: {text}");
+    }
+    Ok(())
+}

@@ -50,7 +50,7 @@ pub(super) async fn d13_a_held_key_keeps_some_followers_and_then_the_intake_of_i
     lab.wait(delay / 2).await;
     let others = lab.calls().that(How::Done).len();
     check!(others >= 50, "{others} of 100 messages of other keys are done: only those of the held partition may wait");
-    let status = app.status("work").await?;
+    let status = app.status_with_lag("work").await?;
     check!(status.in_flight < 512, "{} messages are held for a key that waits", status.in_flight);
     let unread = status.lag.and_then(|lag| lag.backlog).unwrap_or(0);
     check!(unread > 0, "that the intake stopped does not show in the lag: {status:?}");

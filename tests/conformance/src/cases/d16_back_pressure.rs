@@ -31,7 +31,7 @@ pub(super) async fn d16_a_flood_with_a_slow_handler_stays_in_the_broker(lab: Lab
             app.handle().resume("work")?;
         }
         lab.wait(lab.ms(500)).await;
-        let status = app.status("work").await?;
+        let status = app.status_with_lag("work").await?;
         let backlog = status.lag.and_then(|lag| lag.backlog).unwrap_or(0);
         check!(backlog >= 500, "the backlog is not in the broker: {status:?}");
         app.settled().await?;

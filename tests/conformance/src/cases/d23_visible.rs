@@ -27,7 +27,7 @@ pub(super) async fn d23_what_a_handler_does_and_has_before_it_can_be_read(lab: L
     // How long it takes until somebody has the partitions is the broker's matter.
     lab.until("one of the slow ones runs, and what is quick is done", || lab.calls().len() == 5).await?;
     lab.wait(lab.ms(2000)).await;
-    let status = app.status("work").await?;
+    let status = app.status_with_lag("work").await?;
     check_eq!(
         (status.handled, status.failed, status.dead, status.dropped, status.skipped),
         (3, 1, 0, 0, 0),

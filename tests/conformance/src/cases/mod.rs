@@ -77,6 +77,7 @@ cases! {
         d04_ok_means_that_the_broker_has_it (broken falls)
         d04_each_message_of_a_batch_has_its_own_result
         d04_a_missing_topic_is_an_error
+        d04_a_name_that_the_broker_cannot_have_is_refused_before_anything_begins
         d04_groups_exist_before_the_first_message
         d04_nobody_subscribed_is_ok;
     "D5" d05_flush:

@@ -1,8 +1,9 @@
 //! What events must not have in common.
 
-use convoke_core::{EventDef, TopicPattern};
+use convoke_core::{EventDef, Topic, TopicPattern};
 
 use super::Problems;
+use super::native::differs;
 use crate::app::brokers::BrokerNames;
 use crate::app::deploy::Names;
 
@@ -34,6 +35,9 @@ pub(super) fn check_events(events: &[&'static EventDef], names: &Names, brokers:
             let same_name = names.topic(other.topic) == topic;
             let shared = same_name && brokers.of(event) == brokers.of(other);
             let places = || format!("{} and {}", other.location, event.location);
+            if shared {
+                check_alike(event, other, &topic, problems);
+            }
             if (event.name, event.version) == (other.name, other.version) {
                 problems.push(format!(
                     "two events are named `{}` in version {} ({}); give one of them another `name` or `version`",
@@ -63,6 +67,17 @@ pub(super) fn check_events(events: &[&'static EventDef], names: &Names, brokers:
                 ));
             }
         }
+    }
+}
+
+/// Events of one topic must not say different things of it.
+fn check_alike(event: &EventDef, other: &EventDef, topic: &Topic, problems: &mut Problems) {
+    if let Some((said, differently)) = differs(event.native, other.native) {
+        problems.push(format!(
+            "the events `{}` ({}) and `{}` ({}) share the topic `{topic}`, and one says `{differently}` of it, the other `{said}`; say the same \
+             on both",
+            other.name, other.location, event.name, event.location
+        ));
     }
 }
 

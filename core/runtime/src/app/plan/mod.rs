@@ -85,6 +85,8 @@ pub(crate) struct Plan {
     pub(crate) subscriptions: Vec<PlannedSubscription>,
     /// Every topic that is read or written, dead-letter topics included, each with the number of its broker.
     pub(crate) topics: Few<(usize, Topic)>,
+    /// The events, each with the number of its broker and its topic, unless that has parameters.
+    pub(crate) events: Vec<(usize, Topic, &'static EventDef)>,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -128,7 +130,8 @@ pub(crate) fn plan(given: Given<'_>, problems: &mut Problems) -> Plan {
     subscriptions::sort(&mut plan.subscriptions);
     plan.subscriptions.iter().for_each(|subscription| check_shared(subscription, problems));
     let plain = registry.events.iter().filter(|event| is_plain(event.topic));
-    plan.topics.extend(plain.filter_map(|event| Some((brokers.of(event).ok()?, names.topic(event.topic)))));
+    plan.events = plain.filter_map(|event| Some((brokers.of(event).ok()?, names.topic(event.topic), *event))).collect();
+    plan.topics.extend(plan.events.iter().map(|(broker, topic, _)| (*broker, topic.clone())));
     check_lanes_apart(&plan, problems);
     plan.warnings = cycles(&plan);
     plan.warnings.extend(without_types(registry));

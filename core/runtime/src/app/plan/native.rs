@@ -1,4 +1,4 @@
-//! What handlers say for one kind of broker.
+//! What handlers and events say for one kind of broker.
 
 use convoke_core::broker::{Broker, Native};
 
@@ -29,16 +29,20 @@ pub(crate) fn check_native(plan: &Plan, brokers: &[Option<&dyn Broker>], problem
 
 /// Handlers that share a subscription must not say different things of it.
 pub(super) fn check_alike(route: &PlannedRoute, others: &[PlannedRoute], problems: &mut Problems) {
-    for said in route.options.native {
-        let differs = |other: &&Native| (other.broker, other.name) == (said.broker, said.name) && other.value != said.value;
-        let other = others.iter().find_map(|other| Some((other.handler, other.options.native.iter().find(differs)?)));
-        if let Some((other, differently)) = other {
-            let handler = route.handler;
-            problems.push(format!(
-                "handler `{}` ({}) says `{said}`, and `{}` ({}), with which it shares a place in the group `{}`, says `{differently}`; say \
-                 the same on both",
-                handler.name, handler.location, other.name, other.location, route.written_group
-            ));
-        }
+    let other = others.iter().find_map(|other| Some((other.handler, differs(route.options.native, other.options.native)?)));
+    if let Some((other, (said, differently))) = other {
+        let handler = route.handler;
+        problems.push(format!(
+            "handler `{}` ({}) says `{said}`, and `{}` ({}), with which it shares a place in the group `{}`, says `{differently}`; say \
+             the same on both",
+            handler.name, handler.location, other.name, other.location, route.written_group
+        ));
     }
+}
+
+/// Of what two say, the first option of which they say different things.
+pub(super) fn differs<'n>(one: &'n [Native], other: &'n [Native]) -> Option<(&'n Native, &'n Native)> {
+    let differ =
+        |said: &Native, other: &&Native| (other.broker, other.name) == (said.broker, said.name) && other.value != said.value;
+    one.iter().find_map(|said| Some((said, other.iter().find(|other| differ(said, other))?)))
 }

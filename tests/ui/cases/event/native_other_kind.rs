@@ -1,0 +1,9 @@
+use serde::{Deserialize, Serialize};
+
+#[convoke::event(topic = "orders.paid", memory(partitions = "3"))]
+#[derive(Serialize, Deserialize)]
+struct OrderPaid {
+    id: u64,
+}
+
+fn main() {}
