@@ -23,10 +23,10 @@ use convoke_core::{Error, ErrorKind};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::arrival::Arrived;
+use crate::consumers::Durable;
 use crate::link::Link;
 use crate::numbered::Numbered;
 use crate::store::{Kept, Store};
-use crate::topology::Durable;
 use crate::{failure, names, numbered};
 
 /// What may have been sent to us and not have arrived, when the connection was lost.

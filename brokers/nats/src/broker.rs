@@ -24,7 +24,7 @@ use crate::publish::Places;
 use crate::reader::{Reader, Spec};
 use crate::router::Routers;
 use crate::store::Store;
-use crate::{lag, names, publish, store, topology};
+use crate::{consumers, lag, names, publish, store, topology};
 
 /// The longest delay of a message that is given back.
 const MAX_DELAY: Duration = Duration::from_secs(30 * 86_400);
@@ -92,7 +92,7 @@ impl Nats {
     /// Waits until what foreign clients have published is in its partitions.
     async fn all_moved(&self, topic: &Topic) -> Result<(), Error> {
         let begun = Instant::now();
-        while topology::unmoved(&self.link, topic).await? > 0 {
+        while consumers::unmoved(&self.link, topic).await? > 0 {
             if begun.elapsed() > 4 * self.link.options.timeout {
                 let text = format!(
                     "what foreign clients publish to `{topic}` comes faster than it is moved to its partitions; try again"
@@ -143,7 +143,7 @@ impl Nats {
         let mut parts = Vec::new();
         for topic in topology::resolve(&self.link, &spec.topics).await? {
             let count = topology::partitions(&self.link, &topic).await?.ok_or_else(|| topology::no_topic(&topic))?;
-            topology::join(&self.link, group, &topic, count, spec.start, lasts, true).await?;
+            consumers::join(&self.link, group, &topic, count, spec.start, lasts, true).await?;
             self.routers.route(&self.link, &self.places, &topic);
             if spec.until_end {
                 self.all_moved(&topic).await?;

@@ -11,7 +11,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use crate::hands::Hands;
 use crate::link::Link;
 use crate::store::Store;
-use crate::{names, numbered, schedule, store, topology};
+use crate::{consumers, names, numbered, schedule, store, topology};
 
 /// What is known of one partition.
 struct Behind {
@@ -32,7 +32,7 @@ pub(crate) async fn lag(link: &Link, store: &Store, group: &str, topics: &[Topic
     for topic in topology::resolve(link, topics).await? {
         let count = topology::partitions(link, &topic).await?.ok_or_else(|| topology::no_topic(&topic))?;
         // First what is not moved yet: it is counted twice rather than not at all.
-        let unmoved = topology::unmoved(link, &topic).await?;
+        let unmoved = consumers::unmoved(link, &topic).await?;
         lag.backlog = lag.backlog.map(|sum| sum + unmoved);
         if link.keeps_schedules() {
             let scheduled = schedule::count(link, &topic).await?;
@@ -63,7 +63,7 @@ async fn one(
     partition: u32,
     hands: Option<Arc<Hands>>,
 ) -> Result<Behind, Error> {
-    let info = topology::consumer(link, group, topic, partition).await?;
+    let info = consumers::consumer(link, group, topic, partition).await?;
     let out = info.num_ack_pending as u64;
     let mut behind = Behind { backlog: info.num_pending, unsettled: 0, delayed: 0, oldest: None };
     if out > 0 {

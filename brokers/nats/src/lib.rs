@@ -14,6 +14,7 @@ mod amend;
 mod arrival;
 mod aside;
 mod broker;
+mod consumers;
 mod control;
 mod expiry;
 mod failure;

@@ -31,7 +31,7 @@ use crate::arrival::about;
 use crate::link::Link;
 use crate::moved::Moved;
 use crate::publish::Places;
-use crate::{failure, names, numbered, topology};
+use crate::{consumers, failure, names, numbered};
 
 /// The routers of a connection: one for each topic that anybody reads.
 #[derive(Debug, Default)]
@@ -96,7 +96,7 @@ async fn session(
     backoff: &mut Backoff,
     progress: &mut Progress,
 ) -> Result<(), Error> {
-    topology::ensure_router(link, topic).await?;
+    consumers::ensure_router(link, topic).await?;
     progress.begin();
     let mut bell = Bell::new(link, topic).await?;
     let mut up = link.up.clone();

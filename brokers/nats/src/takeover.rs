@@ -18,9 +18,9 @@ use tokio::time::{sleep, timeout};
 
 use crate::arrival::{self, Answer, Arrived};
 use crate::aside::{Doubt, Sieve};
+use crate::consumers::Durable;
 use crate::link::Link;
 use crate::store::{Kept, Store};
-use crate::topology::Durable;
 use crate::{failure, numbered};
 
 /// How long the server takes to see that deliveries have expired: it looks four times a second at least.

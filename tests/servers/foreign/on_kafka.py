@@ -77,9 +77,9 @@ class Client:
 
     def settings(self, topic):
         """What the brokers say of a topic."""
+        admin = AdminClient(self.common)
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
-        answers = AdminClient(self.common).describe_configs([resource])[resource].result(15)
-        return {name: entry.value for name, entry in answers.items()}
+        return {name: entry.value for name, entry in admin.describe_configs([resource])[resource].result(15).items()}
 
     def create(self, topic, partitions):
         """For tests of these clients alone: adapters create their topics."""

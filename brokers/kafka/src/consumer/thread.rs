@@ -38,17 +38,21 @@ pub(super) fn run(shared: &Arc<Shared>, consumer: Arc<BaseConsumer<Context>>) {
             seldom = shared.deliver_all(&consumer);
         }
         let mut wait = if seldom { Duration::ZERO } else { POLL };
-        let mut missing = false;
-        for _ in 0..if seldom { 1 } else { BATCH } {
+        let (mut left, mut missing) = (if seldom { 1 } else { BATCH }, false);
+        while left > 0 {
             match consumer.poll(wait) {
-                Some(Ok(record)) => shared.take_in(&record),
-                Some(Err(error)) if is_gap(&error) => missing = true,
+                // Each partition has one to tell; looking costs as long as a fetch waits, and finds them all.
+                Some(Err(error)) if is_gap(&error) => {
+                    missing = true;
+                    left += 1;
+                }
                 Some(Err(error)) => shared.trouble(&error),
+                Some(Ok(record)) => shared.take_in(&record),
                 None => break,
             }
+            left -= 1;
             wait = Duration::ZERO;
         }
-        // Each partition tells of its own; looking costs half a second, behind the fetch that waits, and finds them all.
         if missing {
             shared.find_gaps(&consumer);
         }

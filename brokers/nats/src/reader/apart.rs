@@ -16,12 +16,12 @@ use tokio::sync::watch;
 use super::session::{Done, Session};
 use crate::arrival::Arrived;
 use crate::aside::Sieve;
+use crate::consumers::Durable;
 use crate::failure;
 use crate::link::Link;
 use crate::part::Mending;
 use crate::store::Kept;
 use crate::takeover::text_of;
-use crate::topology::Durable;
 
 /// A partition that is asked for anew, with what was sent and did not arrive.
 pub(super) struct Mended {

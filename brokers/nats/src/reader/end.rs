@@ -10,7 +10,7 @@ use super::session::{Done, Session};
 use super::units::Unit;
 use crate::link::Link;
 use crate::store::Store;
-use crate::{names, numbered, topology};
+use crate::{consumers, names, numbered, topology};
 
 impl Session<'_> {
     /// Gives everything back and leaves, as far as the server answers in time.
@@ -86,7 +86,7 @@ impl Session<'_> {
 
 /// Whether a group has settled everything up to `mark` of a partition.
 async fn is_done(link: &Link, group: &str, topic: &Topic, partition: u32, mark: u64) -> Result<bool, Error> {
-    let info = topology::consumer(link, group, topic, partition).await?;
+    let info = consumers::consumer(link, group, topic, partition).await?;
     let settled = info.ack_floor.stream_sequence;
     let nothing_left = info.num_pending == 0 && info.num_ack_pending == 0;
     if settled >= mark || nothing_left {
@@ -112,7 +112,7 @@ pub(super) async fn keep_seen(store: &Store, seen: Vec<(String, (u64, u64))>) {
 async fn forget(link: &Link, reader: &Reader) {
     let (group, store) = (&reader.spec.group, &reader.store);
     let each = reader.parts.iter().map(|part| (&part.topic, names::consumer(group, part.partition)));
-    let each = each.map(|(topic, consumer)| async move { topology::forget(link, topic, &consumer).await });
+    let each = each.map(|(topic, consumer)| async move { consumers::forget(link, topic, &consumer).await });
     join_all(each.collect::<Vec<_>>()).await;
     if let Err(error) = store.drop_all(&format!("k.{}", names::undotted(group))).await {
         tracing::debug!(%error, "what was kept for a broadcast was not removed");

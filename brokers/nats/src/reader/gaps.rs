@@ -7,7 +7,7 @@ use convoke_core::{Epoch, Error, PartId, Topic};
 
 use super::session::{Done, Session};
 use crate::takeover::Seen;
-use crate::{failure, names, topology};
+use crate::{consumers, failure, names};
 
 /// A partition that is looked at.
 struct Look {
@@ -90,7 +90,7 @@ async fn look(
         if first <= upto {
             continue;
         }
-        let info = topology::consumer(link, group, &topic, partition).await?;
+        let info = consumers::consumer(link, group, &topic, partition).await?;
         let mut seen =
             Seen { upto: upto.max(info.delivered.stream_sequence + 1), count: info.delivered.consumer_sequence, first };
         if waits && seen.gap().is_some() {

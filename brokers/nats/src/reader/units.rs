@@ -15,9 +15,9 @@ use tokio::sync::oneshot;
 use super::end::keep_seen;
 use super::session::{Done, Session};
 use crate::aside::Doubt;
+use crate::consumers::Durable;
 use crate::part::{Held, Part};
 use crate::takeover::{self, Recovered};
-use crate::topology::Durable;
 
 /// What a unit is to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -36,7 +36,11 @@ impl Plan {
                     refused.push(name.to_string());
                 }
             }
-            for subscription in self.on(index).filter(|one| one.topics.iter().all(|topic| is_new(&refused, topic.as_str()))) {
+            let is_told = |one: &&PlannedSubscription| {
+                let of_topics = one.topics.iter().any(|topic| !is_new(&refused, topic.as_str()));
+                of_topics || refused.iter().any(|name| name.contains(&one.group))
+            };
+            for subscription in self.on(index).filter(|one| !is_told(one)) {
                 let mut topology = Topology::default();
                 topology.topics =
                     subscription.places().into_iter().filter(|one| is_plain(one.as_str())).map(TopicSpec::new).collect();
