@@ -180,7 +180,6 @@ fn lacking(guise: Option<Guise>) -> Vec<&'static str> {
             &[FIXED],
             &[
                 BYTES,
-                EXPIRY,
                 "d15_reading_to_a_marked_end_ends_when_everything_before_it_is_settled",
                 "d07b_a_message_that_kills_its_process_is_given_up_and_takes_no_others",
                 "d07b_what_was_in_flight_at_a_death_is_tried_alone_once",

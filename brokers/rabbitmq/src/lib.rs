@@ -207,6 +207,7 @@ impl Drop for RabbitMq {
 
 fn capabilities(options: &Options) -> Capabilities {
     let mut capabilities = Capabilities::minimal("RabbitMQ");
+    capabilities.expiry = true;
     capabilities.ordering = Ordering::SingleActive;
     capabilities.delay = Delay::Republish;
     capabilities.attempts = AttemptsKept::AtLeast;

@@ -14,6 +14,9 @@ use lapin::types::{AMQPValue, ByteArray, FieldArray, FieldTable, ShortString};
 /// What a content header has beside the headers: at most this much. It has to fit into one frame with them.
 const BESIDE_HEADERS: usize = 2048;
 
+/// The server keeps milliseconds in 32 bits, and closes the channel on which it is told more.
+const LONGEST_LIFE: Duration = Duration::from_secs(49 * 86_400);
+
 /// A message's properties and headers; its payload travels as it is. `id` is what its return would be known by.
 ///
 /// A table has no order and no repeated names: what is repeated is an array under its name.
@@ -53,6 +56,16 @@ pub(crate) fn properties(message: &Message, id: &str, frame: usize) -> Result<Ba
         headers.insert(short(name)?, value);
     }
     Ok(properties.with_headers(headers))
+}
+
+/// How long a message lives, as the server reads it: in milliseconds, and never shorter than it should.
+pub(crate) fn expiration(topic: &Topic, life: Duration) -> Result<ShortString, Error> {
+    if life > LONGEST_LIFE {
+        let text =
+            format!("a message for `{topic}` is to expire in {life:?}, and RabbitMQ counts up to 49 days; let it expire earlier");
+        return Err(Error::new(ErrorKind::Rejected, text));
+    }
+    short(&life.as_nanos().div_ceil(1_000_000).to_string())
 }
 
 /// Text is a string to every client; anything else is bytes.

@@ -29,7 +29,7 @@ fn rabbitmq(case: &str) -> Real {
 }
 
 /// What RabbitMQ has not, cannot be made to do, or a foreign client of it cannot write.
-const LACKING: [&str; 14] = [
+const LACKING: [&str; 13] = [
     "d06_a_tombstone_is_a_dead_letter_and_stays_one",
     "d07b_a_message_that_kills_its_process_is_given_up_and_takes_no_others",
     "d07b_a_message_that_kills_its_process_is_given_up_and_takes_no_others_on_a_slow_wire",
@@ -37,7 +37,6 @@ const LACKING: [&str; 14] = [
     "d07b_what_was_in_flight_at_a_death_is_tried_alone_once",
     "d14_positions_are_committed_below_what_is_in_flight",
     "d15_reading_to_a_marked_end_ends_when_everything_before_it_is_settled",
-    "d15_what_expires_before_its_group_reads_it_is_not_handled_and_all_around_it_is",
     "d16_bytes_in_flight_are_bounded_too",
     "d22_a_dead_letter_goes_back_byte_for_byte_less_the_headers_of_its_death",
     "d24_at_a_gap_the_subscription_stops_if_the_policy_says_so",

@@ -18,7 +18,7 @@ use super::{Leases, MAX_DELAY, Options, Positions, Rebalance, Unrouted};
 /// | `settle` | watermark | message | message | message |
 /// | `delay` | republish | native | native | republish |
 /// | `schedule` (delayed publish) | no | yes | yes | no |
-/// | `expiry` | no | yes | no | no |
+/// | `expiry` | no | yes | no | yes |
 /// | `attempts` | exact: in the commit | exact | exact | at least |
 /// | `marks` (durable, of deaths) | in the commit | yes | yes | no |
 /// | `progress` (text of a commit) | 4096 | – | – | – |
@@ -94,6 +94,7 @@ impl Guise {
             },
             Self::RabbitMq => Options {
                 delay: Delay::Republish,
+                expiry: true,
                 attempts: AttemptsKept::AtLeast,
                 marks: false,
                 leases: Leases::Fixed,

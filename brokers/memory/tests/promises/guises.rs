@@ -38,7 +38,7 @@ fn each_guise_declares_what_it_does() {
     let native = |capabilities: &Capabilities| matches!(capabilities.delay, Delay::Native { .. });
     assert!(native(&nats) && native(&redis) && !native(&rabbit));
     assert_eq!((nats.header_values, redis.header_values), (HeaderValues::Text, HeaderValues::Binary));
-    assert_eq!([kafka.expiry, nats.expiry, redis.expiry], [false, true, false]);
+    assert_eq!([kafka.expiry, nats.expiry, redis.expiry, rabbit.expiry], [false, true, false, true]);
     assert!(rabbit.drops_unrouted && !rabbit.stable_positions && !rabbit.start_positions && !rabbit.marks);
     assert_eq!((rabbit.lease, rabbit.patterns, rabbit.until_end), (LeaseKind::Fixed(Duration::from_secs(1800)), false, false));
 }

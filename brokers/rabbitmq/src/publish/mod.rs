@@ -5,7 +5,7 @@ mod sender;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use convoke_broker_common::{DEATH_ROOM, Spread};
@@ -151,14 +151,15 @@ impl Publisher {
         self.shared.open()?;
         // What is only copied (a dead letter, a redrive) is there, so that the server takes it.
         let (max, copied) = (self.shared.options.max_message, outgoing.verbatim);
-        let message = outgoing.message;
+        let message = &outgoing.message;
         if message.size() > max && !copied {
             let text = format!("a message has {max} bytes at most (`max_message`), and this one {}", message.size());
             return Err(Error::new(ErrorKind::TooLarge, text));
         }
-        if outgoing.deliver_at.is_some() || outgoing.expires_at.is_some() || outgoing.reply_to.is_some() {
-            return Err(failure::unsupported("a time for a message, or an address for its answers"));
+        if outgoing.deliver_at.is_some() || outgoing.reply_to.is_some() {
+            return Err(failure::unsupported("a message for later, or an address for its answers"));
         }
+        let life = outgoing.lifetime(SystemTime::now())?;
         let topic = message.topic().clone();
         let partitions = match self.shared.known_partitions(&topic) {
             Some(partitions) => partitions,
@@ -171,7 +172,10 @@ impl Publisher {
         let id = message.id().unwrap_or_default().to_owned();
         // A bare message needs something by which its return is known; a property is no header.
         let mark = if id.is_empty() || id.len() > 255 { new_mark() } else { id.clone() };
-        let properties = wire::properties(&message, &mark, if copied { FRAME } else { FRAME - DEATH_ROOM })?;
+        let mut properties = wire::properties(message, &mark, if copied { FRAME } else { FRAME - DEATH_ROOM })?;
+        if let Some(life) = life {
+            properties = properties.with_expiration(wire::expiration(&topic, life)?);
+        }
         let (key, payload) = (names::routing_key(partition), message.payload().clone());
         Ok(Ready { topic, key, payload, properties, mark, require_route: outgoing.require_route, id })
     }
