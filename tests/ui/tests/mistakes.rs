@@ -18,3 +18,28 @@ fn mistakes_are_answered_in_the_users_words() {
         cases.compile_fail(format!("cases/{folder}/*.rs"));
     }
 }
+
+/// `benches/messages.md` shows ten of them, beside what others say.
+#[test]
+fn what_is_shown_beside_others_is_what_the_compiler_says() {
+    let home = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let texts = |folder: &str| {
+        let files = std::fs::read_dir(home.join("cases").join(folder)).unwrap().map(|file| file.unwrap().path());
+        let said = files.filter(|file| file.extension().is_some_and(|end| end == "stderr"));
+        said.map(|file| std::fs::read_to_string(file).unwrap()).collect::<Vec<_>>()
+    };
+    let known = [texts("event"), texts("handler")].concat();
+    let shown = std::fs::read_to_string(home.join("../../benches/messages.md")).unwrap();
+    let ours = shown.split("\n## ").skip(1).map(|mistake| {
+        let (_, said) = mistake.split_once("```text\n").unwrap();
+        said.split_once("```\n").unwrap().0
+    });
+    let mut compared = 0;
+    for said in ours {
+        // One is no message of the compiler, and has a test of its own.
+        let at_start = said.starts_with("Error: the application");
+        assert!(at_start || known.iter().any(|text| text.trim_end() == said.trim_end()), "no case says this:\n{said}");
+        compared += 1;
+    }
+    assert_eq!(compared, 10);
+}
