@@ -14,7 +14,7 @@ use crate::asking::Asking;
 use crate::client::{Link, Plain, lock};
 use crate::errors::{self, no_topic};
 use crate::options::Options;
-use crate::stranded::{self, Sight};
+use crate::stranded::{self, Answer, Sight};
 use crate::{config, record};
 
 /// Below librdkafka's own queue (100 000), whose being full is answered by an error.
@@ -73,12 +73,17 @@ impl Publishing {
         lock(&self.sight).excuse();
     }
 
-    /// Gives the producer up if it has lost sight of the servers, which are there: the next message has another. What is under way in
-    /// it is answered with not being known. Blocks.
-    pub(crate) fn replace_if_stranded(&self) {
+    /// Asks the producer, while the servers are there, whether it finds them too. Blocks.
+    pub(crate) fn look(&self) {
         let Some(producer) = lock(&self.producer).clone() else { return };
         let answer = stranded::ask(producer.client(), Duration::from_millis(500));
-        if lock(&self.sight).note(&answer, Instant::now()) {
+        self.replace_if_stranded(&answer, Instant::now());
+    }
+
+    /// Gives the producer up if it has lost sight of the servers, which are there: the next message has another. What is under way in
+    /// it is answered with not being known.
+    fn replace_if_stranded(&self, answer: &Answer, now: Instant) {
+        if lock(&self.sight).note(answer, now) {
             tracing::warn!("the Kafka producer has lost sight of the servers, which are there, and is made anew");
             *lock(&self.producer) = None;
         }
@@ -207,4 +212,29 @@ impl Publishing {
 
 pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "this connection to Kafka is closed; open another")
+}
+
+#[cfg(test)]
+mod tests {
+    use convoke_core::broker::BrokerUrl;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_producer_that_knows_nobody_is_given_up_and_the_next_message_has_another() {
+        let options = Options::from_url(&BrokerUrl::parse("kafka://127.0.0.1:1").unwrap()).unwrap();
+        let (app, link) = ("app".to_owned(), Arc::new(Link::default()));
+        let client = config::asking(&options, &app, None).create_with_context(Plain(Arc::clone(&link))).unwrap();
+        let asking = Arc::new(Asking::new(options.clone(), app.clone(), Arc::clone(&link), client));
+        let publishing = Publishing::new(options, app, link, asking);
+        let present = || lock(&publishing.producer).as_ref().map(|producer| producer.client().native_ptr());
+        let first = publishing.producer().unwrap().client().native_ptr();
+        publishing.replace_if_stranded(&Answer::Silence("busy".to_owned()), Instant::now());
+        assert_eq!(present(), Some(first));
+        publishing.replace_if_stranded(&Answer::Nobody, Instant::now());
+        assert_eq!(present(), None);
+        drop(publishing.producer().unwrap());
+        publishing.replace_if_stranded(&Answer::Servers(1, 1), Instant::now());
+        assert!(present().is_some(), "what is told of the one before is not told of this one");
+    }
 }

@@ -46,7 +46,7 @@ fn watch(publishing: &Weak<Publishing>, askers: &Weak<Askers>, link: &Link) {
             sight = Sight::default();
             link.up();
             pause = EVERY;
-            publishing.replace_if_stranded();
+            publishing.look();
             askers.drop_stranded();
         } else {
             publishing.excuse();

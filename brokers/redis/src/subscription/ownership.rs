@@ -53,7 +53,7 @@ impl Member {
                 let mut keys = vec![&topic.keys.members, &topic.keys.news, &topic.keys.open];
                 keys.extend(of_topic().map(|part| &part.keys.lease));
                 let mut call = script::BEAT.call(&keys);
-                call.arg(&self.desk.me).arg(term.as_millis().to_string()).arg("");
+                call.arg(&self.desk.me).arg(term.as_millis().to_string());
                 for part in of_topic() {
                     let token = part.own.as_ref().and_then(|own| own.lease.as_ref());
                     call.arg(token.map_or("", |(token, _)| token));
