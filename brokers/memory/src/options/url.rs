@@ -106,10 +106,13 @@ impl Options {
 /// One of these words.
 fn word<T: Copy>(name: &str, value: &str, words: &[(&str, T)]) -> Result<T, Error> {
     let found = words.iter().find(|(word, _)| *word == value).map(|(_, meant)| *meant);
-    found.ok_or_else(|| {
-        let known: Vec<_> = words.iter().map(|(word, _)| format!("`{name}={word}`")).collect();
-        invalid(format!("`{name}={value}` is not known: it is {}", known.join(" or ")))
-    })
+    found.ok_or_else(|| not_known(name, value, &mut words.iter().map(|(word, _)| *word)))
+}
+
+/// Compiled once, and not for each kind of word.
+fn not_known(name: &str, value: &str, words: &mut dyn Iterator<Item = &str>) -> Error {
+    let known: Vec<_> = words.map(|word| format!("`{name}={word}`")).collect();
+    invalid(format!("`{name}={value}` is not known: it is {}", known.join(" or ")))
 }
 
 fn number<T: std::str::FromStr<Err: fmt::Display>>(name: &str, value: &str) -> Result<T, Error> {

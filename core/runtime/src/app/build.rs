@@ -156,13 +156,14 @@ impl App {
                     .to_owned(),
             );
         }
-        let wanted = self
-            .expected
-            .iter()
-            .chain(&self.on_demand)
-            .chain(self.only.iter().flatten())
-            .chain(self.starts.iter().map(|(name, _)| name));
-        for name in wanted.filter(|name| !known.iter().any(|handler| handler.name == **name)) {
+        let mut wanted: Vec<&String> = self.expected.iter().collect();
+        wanted.extend(&self.on_demand);
+        wanted.extend(self.only.iter().flatten());
+        wanted.extend(self.starts.iter().map(|(name, _)| name));
+        for name in wanted {
+            if known.iter().any(|handler| handler.name == name) {
+                continue;
+            }
             let unknown = words::unknown(name, known.iter().map(|handler| handler.name));
             let stop = if unknown.ends_with('?') { "" } else { "." };
             problems.push(format!("no handler is named {unknown}{stop} If it is in another crate, write `use that_crate as _;`"));
@@ -184,17 +185,15 @@ impl App {
     }
 
     fn check_layers(&self, plan: &Plan, problems: &mut Problems) {
+        let routes: Vec<_> = plan.subscriptions.iter().flat_map(|one| &one.routes).collect();
         for (scope, _) in &self.layers {
-            let mut routes = plan.subscriptions.iter().flat_map(|one| &one.routes);
             match scope {
-                Scope::Group(group) if !routes.any(|route| route.written_group == *group) => {
-                    let groups: Vec<_> =
-                        plan.subscriptions.iter().flat_map(|one| &one.routes).map(|route| &*route.written_group).collect();
+                Scope::Group(group) if !routes.iter().any(|route| route.written_group == *group) => {
+                    let groups = routes.iter().map(|route| &*route.written_group);
                     problems.push(format!("a layer is for the group {}", words::unknown(group, groups)));
                 }
-                Scope::Handler(name) if !routes.any(|route| route.handler.name == name) => {
-                    let names: Vec<_> =
-                        plan.subscriptions.iter().flat_map(|one| &one.routes).map(|route| route.handler.name).collect();
+                Scope::Handler(name) if !routes.iter().any(|route| route.handler.name == name) => {
+                    let names = routes.iter().map(|route| route.handler.name);
                     problems.push(format!("a layer is for the handler {}", words::unknown(name, names)));
                 }
                 _ => {}

@@ -258,6 +258,8 @@ impl App {
     ///
     /// # Delivery
     /// A message that was handled before is acknowledged without the handler. While the store cannot be reached, handlers pause.
+    // Inline, so that the layer and all around it is compiled by who uses it.
+    #[inline]
     pub fn deduplicate(self, store: Arc<dyn ClaimStore>) -> Self {
         self.layer(DedupLayer::new(store))
     }

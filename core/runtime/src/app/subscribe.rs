@@ -236,6 +236,8 @@ impl<'a> IntoFuture for Subscribe<'a> {
     type Output = Result<RunningSubscription, Error>;
     type IntoFuture = BoxFuture<'a, Self::Output>;
 
+    // Inline, so that the future is compiled by who uses it.
+    #[inline]
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.run())
     }

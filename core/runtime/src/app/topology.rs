@@ -160,8 +160,12 @@ impl PlannedSubscription {
     }
 
     fn places(&self) -> Vec<Topic> {
-        let beside = |topic| self.tiers(topic).cloned().chain([place(topic, &self.group)]);
-        self.topics.iter().flat_map(beside).collect()
+        let mut places = Vec::new();
+        for topic in &self.topics {
+            places.extend(self.tiers(topic).cloned());
+            places.push(place(topic, &self.group));
+        }
+        places
     }
 
     /// What is asked of the broker. Partitions of a topic and of the group's place for it go to the same owner, so that a key is in

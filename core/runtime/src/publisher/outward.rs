@@ -1,10 +1,11 @@
 //! The way out: what a message is given before it is sent, and which broker takes it.
 
 use std::collections::HashMap;
+use std::future::ready;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use convoke_core::broker::{Broker, Capabilities, PublishOutcome};
-use convoke_core::{Error, ErrorKind, EventDef, Outgoing, Topic, TopicPattern, join_all, names};
+use convoke_core::{BoxFuture, Error, ErrorKind, EventDef, Outgoing, Topic, TopicPattern, join_all, names};
 
 use super::{identified, no_answer};
 use crate::app::Names;
@@ -143,12 +144,11 @@ impl Outward {
         for (broker, outgoing) in batch {
             parts[broker].push(outgoing);
         }
-        let publish = |(broker, part): (&Arc<dyn Broker>, Vec<Outgoing>)| {
-            let broker = Arc::clone(broker);
-            async move { if part.is_empty() { Vec::new() } else { broker.publish(part).await } }
-        };
-        let answers = join_all(self.brokers.iter().zip(parts).map(publish)).await;
-        let mut answers: Vec<_> = answers.into_iter().map(Vec::into_iter).collect();
+        let mut calls: Vec<BoxFuture<'_, Vec<PublishOutcome>>> = Vec::new();
+        for (broker, part) in self.brokers.iter().zip(parts) {
+            calls.push(if part.is_empty() { Box::pin(ready(Vec::new())) } else { broker.publish(part) });
+        }
+        let mut answers: Vec<_> = join_all(calls).await.into_iter().map(Vec::into_iter).collect();
         order.into_iter().map(|broker| answers[broker].next().unwrap_or_else(|| PublishOutcome::Unknown(no_answer()))).collect()
     }
 }

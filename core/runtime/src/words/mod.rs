@@ -13,10 +13,14 @@ pub(crate) use nearest::nearest;
 pub(crate) use spelling::{Extra, problem};
 
 /// What is said of a word that is not known, with the known ones: `` `gruop`; did you mean `group`? ``
-pub(crate) fn unknown<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
-    if let Some(near) = nearest(word, known.clone()) {
-        return format!("`{word}`; did you mean `{near}`?");
+pub(crate) fn unknown<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    // Compiled once, and not for each iterator.
+    fn of(word: &str, known: &[&str]) -> String {
+        if let Some(near) = nearest(word, known.iter().copied()) {
+            return format!("`{word}`; did you mean `{near}`?");
+        }
+        let known: Vec<_> = known.iter().map(|known| format!("`{known}`")).collect();
+        if known.is_empty() { format!("`{word}`; there are none") } else { format!("`{word}`; there are {}", known.join(", ")) }
     }
-    let known: Vec<_> = known.into_iter().map(|known| format!("`{known}`")).collect();
-    if known.is_empty() { format!("`{word}`; there are none") } else { format!("`{word}`; there are {}", known.join(", ")) }
+    of(word, &known.into_iter().collect::<Vec<_>>())
 }

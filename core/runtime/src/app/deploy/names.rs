@@ -18,19 +18,17 @@ pub(crate) struct Names {
 impl Names {
     /// Finds out which of the program's names are meant.
     pub(crate) fn new(app: &str, registry: &Registry, deployment: &Deployment, problems: &mut Problems) -> Self {
-        let handlers = || registry.handlers.iter();
-        let topics: Few<String> = registry
-            .events
-            .iter()
-            .map(|event| event.topic)
-            .chain(handlers().flat_map(|handler| handler.options.topics.iter().copied()))
-            .chain(handlers().filter_map(|handler| handler.options.dead_letter))
-            .chain(handlers().flat_map(|handler| handler.signature().inputs).map(|event| event.topic))
-            .chain(handlers().flat_map(|handler| handler.signature().outputs).map(|event| event.topic))
-            .filter(|topic| plan::is_plain(topic))
-            .map(str::to_owned)
-            .collect();
-        let groups: Few<String> = handlers().map(|handler| plan::group_of(app, handler)).collect();
+        let (mut topics, mut groups) = (Few::default(), Few::default());
+        topics.extend(registry.events.iter().map(|event| event.topic));
+        for handler in &registry.handlers {
+            let signature = handler.signature();
+            topics.extend(handler.options.topics.iter().copied());
+            topics.extend(handler.options.dead_letter);
+            topics.extend(signature.inputs.iter().chain(&signature.outputs).map(|event| event.topic));
+            groups.insert(plan::group_of(app, handler));
+        }
+        topics.retain(|topic| plan::is_plain(topic));
+        let groups: Vec<_> = groups.iter().map(String::as_str).collect();
         let topics = meant("topic", &deployment.topics, &topics, problems);
         let groups = meant("group", &deployment.groups, &groups, problems);
         let topic = |(from, to): (String, String)| (Topic::from(from), Topic::from(to));
@@ -55,16 +53,11 @@ impl Names {
 }
 
 /// The renames that mean something in this program.
-fn meant(
-    what: &str,
-    said: &FewByKey<String, Said<String>>,
-    known: &Few<String>,
-    problems: &mut Problems,
-) -> Vec<(String, String)> {
+fn meant(what: &str, said: &FewByKey<String, Said<String>>, known: &[&str], problems: &mut Problems) -> Vec<(String, String)> {
     let mut meant = Vec::new();
     for (from, Said { value: to, at }) in said.iter() {
-        if !known.contains(from) {
-            let unknown = words::unknown(from, known.iter().map(String::as_str));
+        if !known.contains(&from.as_str()) {
+            let unknown = words::unknown(from, known.iter().copied());
             problems.push(at.problem(format!("the program has no {what} {unknown}")));
         } else if from != to && said.contains_key(to) {
             problems.push(at.problem(format!(
