@@ -53,7 +53,7 @@ mod tests {
             "broker = \"kafka://shop:${SECRET}@kafka\"\n[handlers.reserve]\nconcurrency = \"${WORKERS}\"\ndead_letter = '$${x'",
         );
         assert_eq!(said.url.unwrap().value.0, "kafka://shop:hush@kafka");
-        assert_eq!(said.handlers["reserve"].value.concurrency, Some(32));
+        assert_eq!(said.handlers.get("reserve").unwrap().value.concurrency, Some(32));
         assert!(said.problems[0].starts_with("shop.toml:4:15: a topic must not contain '$'"), "{:?}", said.problems);
         let wrong = "broker = '${NOWHERE}'\nin_flight = { bytes = '${SECRET}' }\ndrain_within = '${SECRET}'\ndeaths = '${SECRET}'\n\
                      unknown_events = '${SECRET}'\n[brokers]\na = '${SECRET'\nb = '${SECRET}'\n[topics]\na = '${SECRET} x'\n\
