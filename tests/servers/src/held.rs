@@ -12,7 +12,8 @@ pub(crate) struct Held(Arc<Mutex<Ends>>);
 
 #[derive(Debug)]
 struct Ends {
-    child: Child,
+    /// There until this is dropped.
+    child: Option<Child>,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
@@ -25,7 +26,7 @@ impl Held {
         let mut child = spawned.map_err(failed)?;
         let (input, output) = (child.stdin.take(), child.stdout.take());
         let output = output.ok_or_else(|| Stop::failed("a program without output"))?;
-        Ok(Self(Arc::new(Mutex::new(Ends { child, input, output: BufReader::new(output) }))))
+        Ok(Self(Arc::new(Mutex::new(Ends { child: Some(child), input, output: BufReader::new(output) }))))
     }
 
     /// Says a line, unless it is none, and hears one.
@@ -51,8 +52,11 @@ impl Held {
 
 impl Drop for Ends {
     fn drop(&mut self) {
-        // It cleans up and ends; that leaves nothing behind, not even a process that nobody has waited for.
+        // It cleans up and ends, which takes as long as a server takes to stop: whoever drops this may have others to serve meanwhile. It is
+        // waited for all the same, so that no process is left that nobody has waited for.
         self.input = None;
-        let _ = self.child.wait();
+        if let Some(mut child) = self.child.take() {
+            std::thread::spawn(move || child.wait());
+        }
     }
 }
