@@ -58,7 +58,7 @@ impl ReadyApp {
         let mut outward = Outward::new(&self.app.name, self.names.clone(), brokers);
         let names = BrokerNames::of_all(&self.brokers);
         outward.events(events, |event| names.of(event));
-        for route in self.plan.subscriptions.iter().flat_map(|subscription| &subscription.routes) {
+        for route in self.plan.routes() {
             route.topics().for_each(|topic| outward.read(route.broker, topic, events));
         }
         outward

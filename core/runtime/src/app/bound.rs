@@ -57,7 +57,7 @@ impl Bound {
     }
 
     /// Tells the driver something about a handler, if it has it.
-    pub(super) fn tell(&self, handler: &str, command: impl Fn(RouteId) -> Command) -> bool {
+    pub(super) fn tell(&self, handler: &str, command: &dyn Fn(RouteId) -> Command) -> bool {
         let index = self.handlers.iter().position(|name| *name == handler);
         if let Some(index) = index {
             self.remote.send(command(route_id(index)));
@@ -176,6 +176,11 @@ pub(super) struct Bounds(Mutex<List>);
 struct List {
     bound: Vec<Arc<Bound>>,
     closed: bool,
+}
+
+/// The handlers of all of them.
+pub(super) fn handlers(bound: &[Arc<Bound>]) -> Vec<&'static str> {
+    bound.iter().flat_map(|bound| &bound.handlers).copied().collect()
 }
 
 impl Bounds {

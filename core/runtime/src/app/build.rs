@@ -185,7 +185,7 @@ impl App {
     }
 
     fn check_layers(&self, plan: &Plan, problems: &mut Problems) {
-        let routes: Vec<_> = plan.subscriptions.iter().flat_map(|one| &one.routes).collect();
+        let routes = plan.routes();
         for (scope, _) in &self.layers {
             match scope {
                 Scope::Group(group) if !routes.iter().any(|route| route.written_group == *group) => {

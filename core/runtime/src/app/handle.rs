@@ -13,7 +13,7 @@ use convoke_engine::RouteId;
 use tokio::time::Instant;
 
 use super::binder::Binder;
-use super::bound::{Bound, Bounds};
+use super::bound::{Bound, Bounds, handlers};
 use super::status::AppStatus;
 use crate::driver::Command;
 use crate::publisher::Sink;
@@ -102,7 +102,7 @@ impl AppHandle {
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is no such handler.
     pub fn pause(&self, handler: &str) -> Result<(), Error> {
-        self.tell(handler, Command::Pause)
+        self.tell(handler, &Command::Pause)
     }
 
     /// Lets a handler go on that was paused.
@@ -110,7 +110,7 @@ impl AppHandle {
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is no such handler.
     pub fn resume(&self, handler: &str) -> Result<(), Error> {
-        self.tell(handler, Command::Resume)
+        self.tell(handler, &Command::Resume)
     }
 
     /// Changes how many deliveries a handler runs at the same time. Fewer takes effect as what runs finishes.
@@ -121,7 +121,7 @@ impl AppHandle {
         if concurrency == 0 {
             return Err(Error::new(ErrorKind::Configuration, "a concurrency of 0 would never run; use `pause`"));
         }
-        self.tell(handler, |route| Command::Resize(route, concurrency))
+        self.tell(handler, &|route| Command::Resize(route, concurrency))
     }
 
     /// A topic of the program, as it is named in this deployment: where [`Publisher::publish`] publishes to it.
@@ -130,14 +130,14 @@ impl AppHandle {
         self.0.binder.outward.topic(written)
     }
 
-    fn tell(&self, handler: &str, command: impl Fn(RouteId) -> Command) -> Result<(), Error> {
+    fn tell(&self, handler: &str, command: &dyn Fn(RouteId) -> Command) -> Result<(), Error> {
         let bound = self.0.bounds.all();
         // One handler may be bound several times.
-        if bound.iter().filter(|bound| bound.tell(handler, &command)).count() > 0 {
+        if bound.iter().filter(|bound| bound.tell(handler, command)).count() > 0 {
             return Ok(());
         }
-        let names: Vec<_> = bound.iter().flat_map(|bound| &bound.handlers).copied().collect();
-        Err(Error::new(ErrorKind::NotFound, format!("no handler is named `{handler}`; there are {}", names.join(", "))))
+        let text = format!("no handler is named `{handler}`; there are {}", handlers(&bound).join(", "));
+        Err(Error::new(ErrorKind::NotFound, text))
     }
 
     /// How the application is now.
@@ -194,8 +194,7 @@ impl AppHandle {
     pub(crate) fn bound_to(&self, handler: &str) -> Result<(Arc<dyn Broker>, String), Error> {
         let all = self.0.bounds.all();
         let Some(bound) = all.iter().find(|bound| bound.handlers.contains(&handler)) else {
-            let names: Vec<_> = all.iter().flat_map(|bound| &bound.handlers).copied().collect();
-            let text = format!("no handler takes part that is named {}", words::unknown(handler, names));
+            let text = format!("no handler takes part that is named {}", words::unknown(handler, handlers(&all)));
             return Err(Error::new(ErrorKind::NotFound, text));
         };
         Ok((Arc::clone(&self.0.binder.brokers[bound.broker].broker), bound.group.clone()))
@@ -302,8 +301,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 impl fmt::Debug for AppHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bound = self.0.bounds.all();
-        let handlers: Vec<_> = bound.iter().flat_map(|bound| &bound.handlers).collect();
-        f.debug_struct("AppHandle").field("handlers", &handlers).finish_non_exhaustive()
+        f.debug_struct("AppHandle").field("handlers", &handlers(&self.0.bounds.all())).finish_non_exhaustive()
     }
 }

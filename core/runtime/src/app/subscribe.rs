@@ -279,12 +279,12 @@ impl RunningSubscription {
 
     /// Starts nothing more until it is resumed. What runs goes on; nothing is lost or repeated.
     pub fn pause(&self) {
-        self.bound.tell(self.bound.handlers[0], Command::Pause);
+        self.bound.tell(self.bound.handlers[0], &Command::Pause);
     }
 
     /// Lets it go on.
     pub fn resume(&self) {
-        self.bound.tell(self.bound.handlers[0], Command::Resume);
+        self.bound.tell(self.bound.handlers[0], &Command::Resume);
     }
 
     /// How it is now.

@@ -57,13 +57,13 @@ impl Plan {
         if let Some((.., event)) = self.events.iter().find(|(on, of, _)| (*on, of) == (broker, topic)) {
             return format!("event `{}` ({})", event.name, event.location);
         }
-        let routes = self.subscriptions.iter().flat_map(|one| &one.routes);
-        let names = |route: &&PlannedRoute| {
+        let names = |route: &&&PlannedRoute| {
             let read =
                 route.broker == broker && route.sources.iter().any(|source| source.topic == *topic || source.dead == *topic);
             read || route.outputs.iter().any(|(on, of)| (*on, of) == (broker, topic))
         };
-        let handler = routes.filter(names).map(|route| route.handler).next();
+        let routes = self.routes();
+        let handler = routes.iter().find(names).map(|route| route.handler);
         handler.map_or_else(|| format!("topic `{topic}`"), |handler| format!("handler `{}` ({})", handler.name, handler.location))
     }
 

@@ -13,7 +13,7 @@ type Place = (usize, Topic);
 /// Events that lead back to themselves can loop for ever: a warning, since a counter in the payload may end it. Each circle is told
 /// of once, with the handlers that it goes through.
 pub(super) fn cycles(plan: &Plan) -> Vec<String> {
-    let routes: Vec<_> = plan.subscriptions.iter().flat_map(|subscription| &subscription.routes).collect();
+    let routes = plan.routes();
     let read: Few<Place> = routes.iter().flat_map(|route| route.topics().map(|topic| (route.broker, topic.clone()))).collect();
     let (mut told, mut warnings) = (Vec::new(), Vec::new());
     for start in read.iter() {

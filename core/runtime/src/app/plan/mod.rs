@@ -90,6 +90,13 @@ pub(crate) struct Plan {
     pub(crate) warnings: Vec<String>,
 }
 
+impl Plan {
+    /// The handlers' parts of all subscriptions.
+    pub(crate) fn routes(&self) -> Vec<&PlannedRoute> {
+        self.subscriptions.iter().flat_map(|subscription| &subscription.routes).collect()
+    }
+}
+
 /// What is wrong with an application, each a whole paragraph.
 pub(crate) type Problems = Vec<String>;
 

@@ -19,7 +19,7 @@ impl PlannedSubscription {
 
 /// What the broker of a handler cannot do of what the handler says for its kind. Brokers that could not be opened are told of elsewhere.
 pub(crate) fn check_native(plan: &Plan, brokers: &[Option<&dyn Broker>], problems: &mut Problems) {
-    for route in plan.subscriptions.iter().flat_map(|subscription| &subscription.routes) {
+    for route in plan.routes() {
         let Some(broker) = brokers[route.broker] else { continue };
         if let Err(error) = broker.check_native(route.options.native) {
             problems.push(format!("handler `{}` ({}): {error}", route.handler.name, route.handler.location));
