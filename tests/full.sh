@@ -2,7 +2,7 @@
 # The full tier: everything that is tested, with everything that it needs.
 #
 # What runs on servers waits more than it computes. So three lanes run side by side, once what they need is built; each writes to
-# target/full/, where it is read while it goes on, is printed when all have ended, and stops at what fails first.
+# target/full/, where it is read while it goes on, is printed when all have ended, and stops at the step that fails.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 logs=target/full
@@ -38,14 +38,14 @@ adapters() {
 # Each broker under the same contract. So many cases at once let the machine breathe while the other lanes run.
 brokers() {
     # shellcheck disable=SC2046
-    CONVOKE_CASES_AT_ONCE=6 step cargo test $(adapters) --test conformance
+    CONVOKE_CASES_AT_ONCE=6 step cargo test --no-fail-fast $(adapters) --test conformance
 }
 
 # What else runs in real time: what each broker does in its own way, the contract on the embedded one, the servers themselves, and the
 # larger example on every broker, with replicas that die, and its other store.
 real_time() {
     # shellcheck disable=SC2046
-    step cargo test $(adapters) -- --skip keeps_the_delivery_contract
+    step cargo test --no-fail-fast $(adapters) -- --skip keeps_the_delivery_contract
     # Servers that speak TLS, which is a feature of these two and comes with the others.
     step cargo test -p convoke-kafka -p convoke-redis --features convoke-kafka/tls,convoke-redis/tls --test tls
     step cargo test -p convoke-memory --test conformance -- --ignored

@@ -103,6 +103,13 @@ async fn narrow(_narrow: Narrow) {}
 #[handler(group = "nowhere")]
 async fn nowhere(_nowhere: Nowhere) {}
 
+#[event(topic = "native.none2", memory(partitions = 65537))]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct TooWide;
+
+#[handler(group = "too_wide")]
+async fn too_wide(_too_wide: TooWide) {}
+
 #[tokio::test]
 async fn a_topic_is_created_as_its_event_says() -> TestResult {
     let app = App::new("shop").only(["wide"]).url("memory://").quiet().start().await?;
@@ -132,11 +139,12 @@ async fn events_of_one_topic_say_the_same_of_it() {
 async fn what_a_broker_cannot_have_is_refused_when_the_application_is_built_with_the_place_of_each() {
     let mut options = HandlerOptions::new();
     options.dead_letter = Some("two\nlines");
-    let app = App::new("shop").register_all([by_hand(options)]).only(["nowhere", "by_hand"]).url("memory://");
+    let app = App::new("shop").register_all([by_hand(options)]).only(["nowhere", "too_wide", "by_hand"]).url("memory://");
     let error = app.build().await.unwrap_err().to_string();
-    assert!(error.contains("2 things are to be mended"), "{error}");
+    assert!(error.contains("3 things are to be mended"), "{error}");
     for says in [
         "event `native.none` (tests/native.rs:95): topic `native.none` cannot have 0 partitions: 1 to 65536 are possible",
+        "event `native.none2` (tests/native.rs:108): topic `native.none2` cannot have 65537 partitions: 1 to 65536 are possible",
         "handler `by_hand` (tests/native.rs:15): \"two\\nlines\" cannot be the name of a topic or group; use letters, digits, `.`, `_` and `-`",
     ] {
         assert!(error.contains(says), "{says}: {error}");

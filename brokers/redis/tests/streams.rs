@@ -223,7 +223,7 @@ async fn a_death_is_told_until_the_next_owner_has_heard_of_it() -> Result {
     };
     let lives = async |me, token: &str| -> Result {
         let keys = [of("members"), of("news"), of("open"), of("lease:0")];
-        bench.ask(&run(include_str!("../src/lua/beat.lua"), &keys, &[me, "60000", "", token])).await
+        bench.ask(&run(include_str!("../src/lua/beat.lua"), &keys, &[me, "60000", token])).await
     };
     let is_gone = async || bench.ask::<()>(cmd("DEL").arg(of("lease:0"))).await;
     assert_eq!(take("ada").await?.1, "", "nobody had it");

@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use convoke_conformance::{Side, Stop};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -90,7 +90,7 @@ impl Proxy {
         give_back: Box<dyn FnOnce() + Send + Sync>,
     ) -> Result<Self, Stop> {
         let (weather, seen) = watch::channel(Weather::default());
-        let bound = RUNTIME.spawn(bind(at)).await.map_err(|error| Stop::failed(error.to_string()))?;
+        let bound = RUNTIME.spawn(bind_soon(at)).await.map_err(|error| Stop::failed(error.to_string()))?;
         let listener = bound.map_err(|error| Stop::failed(format!("no proxy can stand at port {at}: {error}")))?;
         let at = listener.local_addr().map_err(|error| Stop::failed(error.to_string()))?.port();
         let open = Open::default();
@@ -172,6 +172,19 @@ impl fmt::Debug for Proxy {
 
 async fn bind(at: u16) -> io::Result<TcpListener> {
     TcpListener::bind(("127.0.0.1", at)).await
+}
+
+/// A program that is just being started has, until it runs, all that was open here: the listener too that stood at this port before.
+async fn bind_soon(at: u16) -> io::Result<TcpListener> {
+    let until = Instant::now() + Duration::from_secs(5);
+    loop {
+        match bind(at).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            bound => return bound,
+        }
+    }
 }
 
 async fn accept(

@@ -23,8 +23,11 @@ impl Plan {
     pub(crate) fn check_topology(&self, brokers: &[Option<&dyn Broker>], problems: &mut Problems) {
         for (index, broker) in brokers.iter().enumerate().filter_map(|(index, broker)| Some((index, (*broker)?))) {
             let mut refused: Vec<String> = Vec::new();
-            // Dead letters, places and queues are named after topics: what is wrong with one is told once.
-            let is_new = |refused: &[String], name: &str| !refused.iter().any(|other| name.starts_with(&**other));
+            // Dead letters and places are named after topics and groups: what is wrong with one is told once.
+            let is_of = |other: &String, name: &str| {
+                name.strip_prefix(&**other).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            };
+            let is_new = |refused: &[String], name: &str| !refused.iter().any(|other| is_of(other, name));
             for spec in self.plain_topics(index).topics {
                 let name = spec.name.clone();
                 let mut topology = Topology::default();
@@ -38,7 +41,7 @@ impl Plan {
             }
             let is_told = |one: &&PlannedSubscription| {
                 let of_topics = one.topics.iter().any(|topic| !is_new(&refused, topic.as_str()));
-                of_topics || refused.iter().any(|name| name.contains(&one.group))
+                of_topics || refused.iter().any(|name| name.contains(&format!(".{}.", one.group)))
             };
             for subscription in self.on(index).filter(|one| !is_told(one)) {
                 let mut topology = Topology::default();
