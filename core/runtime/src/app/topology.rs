@@ -48,6 +48,8 @@ impl Plan {
                 topology.topics =
                     subscription.places().into_iter().filter(|one| is_plain(one.as_str())).map(TopicSpec::new).collect();
                 topology.groups = if subscription.broadcast { Vec::new() } else { subscription.groups() };
+                // A pattern is no name; who cannot read by one is told of by its capabilities.
+                topology.groups.iter_mut().for_each(|group| group.topics.retain(|topic| is_plain(topic.as_str())));
                 if let (Err(error), Some(route)) = (broker.check_topology(&topology), subscription.routes.first()) {
                     problems.push(format!("handler `{}` ({}): {error}", route.handler.name, route.handler.location));
                 }
