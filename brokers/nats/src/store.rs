@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use async_nats::jetstream::kv::{self, CreateErrorKind, Store as Bucket, UpdateErrorKind, Watch};
+use async_nats::jetstream::kv::{self, Store as Bucket, UpdateErrorKind, Watch};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
 use bytes::Bytes;
 use convoke_core::{Error, ErrorKind};
@@ -108,21 +108,13 @@ impl Store {
         put.map_err(|error| failure::of("a member's beat was not taken", error))
     }
 
-    /// Takes a partition that nobody has, or whose owner is dead: at `revision` it was so. `None` if another was faster.
-    pub(crate) async fn own(&self, scope: &str, unit: u32, member: &str, revision: Option<u64>) -> Result<Option<u64>, Error> {
-        let (key, value) = (owner_key(scope, unit), Bytes::copy_from_slice(member.as_bytes()));
-        let text = "a partition could not be taken";
-        match revision {
-            Some(revision) => match self.0.update(key, value, revision).await {
-                Ok(revision) => Ok(Some(revision)),
-                Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
-                Err(error) => Err(failure::of(text, error)),
-            },
-            None => match self.0.create(key, value).await {
-                Ok(revision) => Ok(Some(revision)),
-                Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(None),
-                Err(error) => Err(failure::of(text, error)),
-            },
+    /// Takes a partition that nobody has, or whose owner is dead: at `revision` it was so, 0 if nobody ever had it. `None` if another
+    /// was faster.
+    pub(crate) async fn own(&self, scope: &str, unit: u32, member: &str, revision: u64) -> Result<Option<u64>, Error> {
+        match self.0.update(owner_key(scope, unit), Bytes::copy_from_slice(member.as_bytes()), revision).await {
+            Ok(revision) => Ok(Some(revision)),
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
+            Err(error) => Err(failure::of("a partition could not be taken", error)),
         }
     }
 

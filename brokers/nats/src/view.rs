@@ -7,10 +7,13 @@ use std::time::Duration;
 ///
 /// Whether a member lives is a matter of the server's clock alone: its last beat is older than its term, compared with the newest
 /// entry of all. Everything older than that entry was heard before it, so that being late in hearing makes nobody dead.
+///
+/// What is known of a partition never goes back: what we did ourselves we know from the server's answer, which may come later than
+/// the word of what others did behind it.
 #[derive(Debug, Default)]
 pub(crate) struct View {
     members: BTreeMap<String, Beat>,
-    owners: BTreeMap<u32, Owner>,
+    holdings: BTreeMap<u32, Holding>,
     newest: i128,
 }
 
@@ -20,11 +23,11 @@ struct Beat {
     term: Duration,
 }
 
-/// Who has a partition, since which revision.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Owner {
-    pub(crate) member: String,
-    pub(crate) revision: u64,
+/// Who has a partition, if anybody, since which revision.
+#[derive(Debug)]
+struct Holding {
+    owner: Option<String>,
+    revision: u64,
 }
 
 impl View {
@@ -41,17 +44,21 @@ impl View {
         self.members.remove(member);
     }
 
-    pub(crate) fn owned(&mut self, unit: u32, member: &str, revision: u64) {
-        self.owners.insert(unit, Owner { member: member.to_owned(), revision });
-    }
-
-    pub(crate) fn free(&mut self, unit: u32) {
-        self.owners.remove(&unit);
+    /// Who has a partition since this revision; nobody, if it was given back. Says nothing new if more is known already.
+    pub(crate) fn holds(&mut self, unit: u32, owner: Option<&str>, revision: u64) {
+        if revision > self.revision(unit) {
+            self.holdings.insert(unit, Holding { owner: owner.map(str::to_owned), revision });
+        }
     }
 
     /// Who is said to have a partition, dead or alive.
-    pub(crate) fn owner(&self, unit: u32) -> Option<&Owner> {
-        self.owners.get(&unit)
+    pub(crate) fn owner(&self, unit: u32) -> Option<&str> {
+        self.holdings.get(&unit)?.owner.as_deref()
+    }
+
+    /// When a partition was taken or given back last; 0 if it never was.
+    pub(crate) fn revision(&self, unit: u32) -> u64 {
+        self.holdings.get(&unit).map_or(0, |holding| holding.revision)
     }
 
     /// The members that live, sorted.
@@ -63,7 +70,7 @@ impl View {
     /// Members that are dead, and were given up by all: nothing is theirs any more.
     pub(crate) fn buried(&self) -> Vec<String> {
         let living = self.living();
-        let owns = |member: &String| self.owners.values().any(|owner| owner.member == *member);
+        let owns = |member: &String| self.holdings.values().any(|holding| holding.owner.as_ref() == Some(member));
         self.members.keys().filter(|member| !living.contains(&member.as_str()) && !owns(member)).cloned().collect()
     }
 }
@@ -81,18 +88,30 @@ mod tests {
         for member in ["a", "b"] {
             view.lives(member, 0, term);
         }
-        view.owned(0, "b", 7);
+        view.holds(0, Some("b"), 7);
         view.lives("a", 3 * SECOND, term);
         view.at(3 * SECOND);
         assert_eq!(view.living(), ["a", "b"]);
         view.at(3 * SECOND + 1);
         assert_eq!(view.living(), ["a"]);
         assert!(view.buried().is_empty(), "it has a partition yet");
-        view.owned(0, "a", 9);
+        view.holds(0, Some("a"), 9);
         assert_eq!(view.buried(), ["b"]);
         view.at(0);
         assert_eq!(view.living(), ["a"], "time does not go back");
         view.left("b");
         assert!(view.buried().is_empty());
+    }
+    #[test]
+    fn a_late_answer_does_not_hide_what_others_did_behind_it() {
+        let mut view = View::default();
+        view.holds(0, Some("a"), 5);
+        view.holds(0, None, 6);
+        view.holds(0, Some("b"), 7);
+        view.holds(0, Some("a"), 5);
+        assert_eq!((view.owner(0), view.revision(0)), (Some("b"), 7), "the answer to the taking of `a` came late");
+        view.holds(0, None, 8);
+        assert_eq!((view.owner(0), view.revision(0)), (None, 8), "whoever takes it next has to say so");
+        assert_eq!((view.owner(1), view.revision(1)), (None, 0));
     }
 }

@@ -27,7 +27,7 @@ impl Session<'_> {
         }
         let ours = (0..).zip(&self.units).filter_map(|(unit, state)| match state {
             Unit::Ours { epoch } | Unit::Releasing { epoch } => Some((unit, *epoch)),
-            Unit::Free | Unit::Taking => None,
+            Unit::Free | Unit::Taking { .. } | Unit::Refused { .. } => None,
         });
         for part in &mut self.reader.parts {
             part.let_go();

@@ -210,11 +210,11 @@ impl<'r> Session<'r> {
                 self.view.lives(name, at, Duration::from_millis(value.parse().unwrap_or(0)));
             }
             Some(About::Member(name)) => self.view.left(name),
-            Some(About::Owner(unit)) if put => {
-                self.view.owned(unit, value, entry.revision);
-                self.taken_from_us(unit, value, entry.revision);
+            Some(About::Owner(unit)) => {
+                let owner = put.then_some(value);
+                self.view.holds(unit, owner, entry.revision);
+                self.heard_of(unit, owner, entry.revision);
             }
-            Some(About::Owner(unit)) => self.view.free(unit),
             None => {}
         }
         self.known |= entry.seen_current;
@@ -229,8 +229,8 @@ impl<'r> Session<'r> {
             Done::Beat { sent, result } => self.beaten(sent, result)?,
             Done::Taken { unit, won } => self.won(unit, won),
             Done::Released { unit } => {
+                // That nobody has it, or who has it by now, the bucket tells.
                 self.units[unit as usize] = Unit::Free;
-                self.view.free(unit);
                 self.rebalance();
             }
             Done::Appeared(topics) => self.appeared(topics),
@@ -302,7 +302,7 @@ impl<'r> Session<'r> {
         }
         if now >= self.tick {
             self.tick = now + self.heartbeat() / 2;
-            self.overdue(now);
+            self.overdue(now)?;
             self.look_for_gaps(now);
             if self.reader.spec.until_end {
                 self.ask_again().await?;

@@ -7,7 +7,7 @@ use std::time::Instant;
 use async_nats::Subscriber;
 use convoke_broker_common::share;
 use convoke_core::broker::{Resume, SubscriptionEvent};
-use convoke_core::{Epoch, Error, PartId, Position, Topic};
+use convoke_core::{Epoch, Error, ErrorKind, PartId, Position, Topic};
 use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::oneshot;
@@ -23,7 +23,14 @@ use crate::takeover::{self, Recovered};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unit {
     Free,
-    Taking,
+    /// As it was at this revision.
+    Taking {
+        at: u64,
+    },
+    /// It was not so any more. By then the bucket has to tell us how it is.
+    Refused {
+        by: Instant,
+    },
     Ours {
         epoch: u64,
     },
@@ -65,7 +72,7 @@ impl Session<'_> {
         let owners: Vec<Option<&str>> = (0..)
             .zip(&self.units)
             .map(|(unit, state)| match state {
-                Unit::Free => self.view.owner(unit).map(|owner| owner.member.as_str()),
+                Unit::Free | Unit::Refused { .. } => self.view.owner(unit),
                 _ => Some(me),
             })
             .collect();
@@ -93,17 +100,17 @@ impl Session<'_> {
 
     /// Begins to take a unit that nobody has.
     fn take(&mut self, unit: u32) {
-        self.units[unit as usize] = Unit::Taking;
+        let at = self.view.revision(unit);
+        self.units[unit as usize] = Unit::Taking { at };
         let (store, scope, member) = (self.reader.store.clone(), self.reader.scope.clone(), self.member.clone());
-        let before = self.view.owner(unit).cloned();
-        if before.as_ref().is_some_and(|before| !self.reader.former.contains(&before.member)) {
+        if self.view.owner(unit).is_some_and(|before| !self.reader.former.iter().any(|former| former == before)) {
             self.reader.bereft.insert(unit);
         }
         // If the connection is lost before it is said, the bucket knows of us alone, and it is said the next time.
         let unclean = self.reader.bereft.contains(&unit);
         let recover = self.recover(&self.parts_of(unit));
         self.under_way.push(Box::pin(async move {
-            let epoch = match store.own(&scope, unit, &member, before.map(|before| before.revision)).await {
+            let epoch = match store.own(&scope, unit, &member, at).await {
                 Ok(Some(epoch)) => epoch,
                 Ok(None) => return Done::Taken { unit, won: None },
                 Err(error) => return Done::Failed(error),
@@ -121,7 +128,7 @@ impl Session<'_> {
         let epoch = self.reader.last_epoch;
         for unit in 0..u32::try_from(self.units.len()).unwrap_or(u32::MAX) {
             if self.units[unit as usize] == Unit::Free {
-                self.units[unit as usize] = Unit::Taking;
+                self.units[unit as usize] = Unit::Taking { at: 0 };
                 self.take_parts(unit, epoch, &self.parts_of(unit));
             }
         }
@@ -158,19 +165,18 @@ impl Session<'_> {
     }
 
     pub(super) fn won(&mut self, unit: u32, won: Option<Won>) {
-        let Some(Won { epoch, unclean, parts }) = won else {
-            // Another was faster; the bucket tells who.
-            self.units[unit as usize] = Unit::Free;
-            self.reader.bereft.remove(&unit);
-            for index in self.parts_of(unit) {
-                let part = &mut self.reader.parts[index];
-                part.doubt = Doubt::Nothing;
-                part.count_hands();
+        let (state, known) = (self.units[unit as usize], self.view.revision(unit));
+        let Some(Won { epoch, unclean, parts }) = won.filter(|won| known <= won.epoch) else {
+            // Another was faster; or has taken it since, to whom we were dead.
+            if let Unit::Taking { at } = state {
+                let by = Instant::now() + self.link.options.lease;
+                self.units[unit as usize] = if known > at { Unit::Free } else { Unit::Refused { by } };
+                self.not_won(unit);
             }
             return;
         };
-        let first = match self.units[unit as usize] {
-            Unit::Taking => true,
+        let first = match state {
+            Unit::Taking { .. } => true,
             Unit::Ours { epoch: ours } if ours == epoch => false,
             // It was given back while topics were taken that had appeared.
             _ => return,
@@ -189,9 +195,19 @@ impl Session<'_> {
             }
         }
         if !self.reader.spec.alone {
-            self.view.owned(unit, &self.member, epoch);
+            self.view.holds(unit, Some(&self.member), epoch);
             self.rebalance();
         }
+    }
+
+    fn not_won(&mut self, unit: u32) {
+        self.reader.bereft.remove(&unit);
+        for index in self.parts_of(unit) {
+            let part = &mut self.reader.parts[index];
+            part.doubt = Doubt::Nothing;
+            part.count_hands();
+        }
+        self.rebalance();
     }
 
     fn assign(&mut self, index: usize, epoch: Epoch, unclean: bool, recovered: Recovered) {
@@ -287,8 +303,12 @@ impl Session<'_> {
         }));
     }
 
-    /// Somebody took a unit that was ours: to him we were dead.
-    pub(super) fn taken_from_us(&mut self, unit: u32, member: &str, revision: u64) {
+    /// Somebody took a unit, or gave it back. If it was ours, we were dead to him.
+    pub(super) fn heard_of(&mut self, unit: u32, owner: Option<&str>, revision: u64) {
+        if let Some(state @ Unit::Refused { .. }) = self.units.get_mut(unit as usize) {
+            *state = Unit::Free;
+        }
+        let Some(member) = owner else { return };
         let theirs = !self.reader.former.iter().any(|ours| ours == member);
         for part in self.reader.parts.iter_mut().filter(|part| theirs && part.partition == unit) {
             // What was under way to us is with them.
@@ -314,8 +334,12 @@ impl Session<'_> {
         }
     }
 
-    /// Revocations whose time is over, and pulls of which nothing was heard.
-    pub(super) fn overdue(&mut self, now: Instant) {
+    /// Revocations whose time is over, pulls of which nothing was heard, and what the bucket should have told by now.
+    pub(super) fn overdue(&mut self, now: Instant) -> Result<(), Error> {
+        if self.units.iter().any(|unit| matches!(unit, Unit::Refused { by } if now >= *by)) {
+            let text = "what was heard of the group's members is not what the server knows; it is read anew";
+            return Err(Error::new(ErrorKind::Connection, text));
+        }
         for index in 0..self.reader.parts.len() {
             let Some(held) = &mut self.reader.parts[index].held else { continue };
             if held.give_up(now) {
@@ -326,6 +350,7 @@ impl Session<'_> {
                 self.lose(PartId(u32::try_from(index).unwrap_or(u32::MAX)), epoch);
             }
         }
+        Ok(())
     }
 
     /// Topics have appeared that a pattern matches too.
