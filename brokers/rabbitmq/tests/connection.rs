@@ -1,9 +1,12 @@
 //! What becomes of those who wait when the connection does not go on.
 
+use std::future::poll_fn;
 use std::time::{Duration, Instant};
 
 use convoke_conformance::Stop;
-use convoke_core::broker::{Broker, BrokerUrl, EnsureMode, GroupSpec, Health, PublishOutcome, TopicSpec, Topology};
+use convoke_core::broker::{
+    Broker, BrokerUrl, EnsureMode, GroupSpec, Health, PublishOutcome, SubscribeSpec, SubscriptionEvent, TopicSpec, Topology,
+};
 use convoke_core::{Error, ErrorKind, Message, Outgoing};
 use convoke_rabbitmq::{Options, RabbitMq};
 use convoke_servers::{Kind, Proxy, Server, Side};
@@ -107,5 +110,37 @@ async fn closing_does_not_wait_for_the_farewell_of_a_server_that_says_nothing() 
     assert_eq!(report.unconfirmed, 0);
     assert!(begun.elapsed() < within / 4, "{:?}", begun.elapsed());
     proxy.recover();
+    Ok(())
+}
+
+/// The client would close the channel of a word that is given up before it sends the word, and the server then ends the connection.
+#[tokio::test]
+async fn a_flood_that_holds_up_what_a_member_says_loses_no_connection() -> Result<(), Stop> {
+    let proxy = server().await?.proxy().await?;
+    let topic = "connection.flood";
+    with_topic(&proxy, topic).await?.close(WITHIN).await;
+    let broker = connect(&format!("{}?member=1s", proxy.url())).await?;
+    let mut subscription = broker.subscribe(SubscribeSpec::new("all", vec![topic.into()])).await?;
+    let event = poll_fn(|cx| subscription.events.as_mut().poll_next(cx)).await;
+    assert!(matches!(event, Some(SubscriptionEvent::Assigned { .. })), "{event:?}");
+    assert!(matches!(publish(&broker, topic, "1").await, PublishOutcome::Confirmed(_)));
+    proxy.stall(Side::Requests);
+    proxy.stall(Side::Answers);
+    // More than the system takes in for a wire that stands still.
+    let payload = "x".repeat(32 << 10);
+    let message = || Message::builder(topic).key("k").payload(payload.clone()).build();
+    let published = broker.publish((0..1000).map(|_| Outgoing::new(message())).collect());
+    // A member speaks three times in its term.
+    let recover = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        proxy.ease(Side::Requests);
+        // Until everything is sent, whatever the server says to it.
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        proxy.recover();
+    };
+    let (outcomes, ()) = tokio::join!(published, recover);
+    let failed = outcomes.iter().find(|outcome| !matches!(outcome, PublishOutcome::Confirmed(_)));
+    assert!(failed.is_none(), "{failed:?}");
+    broker.close(WITHIN).await;
     Ok(())
 }

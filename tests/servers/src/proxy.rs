@@ -142,7 +142,7 @@ impl Proxy {
     }
 
     /// All is well again this way.
-    pub(crate) fn ease(&self, side: Side) {
+    pub fn ease(&self, side: Side) {
         self.weather.send_modify(|weather| *weather.flow(side) = Flow::default());
     }
 

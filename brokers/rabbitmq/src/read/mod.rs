@@ -9,6 +9,7 @@ mod parts;
 mod presence;
 mod router;
 mod session;
+mod voice;
 
 use std::sync::{Arc, Weak};
 

@@ -9,9 +9,9 @@ use convoke_core::broker::{Resume, SubscriptionEvent};
 use convoke_core::{Epoch, Error, PartId, Topic};
 use futures_util::StreamExt;
 use futures_util::future::try_join_all;
-use lapin::options::{BasicConsumeOptions, BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Channel, Connection, Consumer, ExchangeKind};
+use lapin::{Connection, Consumer, ExchangeKind};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -21,6 +21,7 @@ use super::part::{End, Part};
 use super::parts::{Command, Handle};
 use super::presence::{Presence, Word};
 use super::router;
+use super::voice::Voice;
 use crate::{failure, names};
 
 /// How long a member that has just come listens who else is there before it takes anything.
@@ -32,8 +33,7 @@ pub(crate) struct Session<'m> {
     generation: u64,
     connection: Arc<Connection>,
     presence: Presence,
-    /// On the connection that publishes, with its generation.
-    voice: Option<(u64, Channel)>,
+    voice: Voice,
     parts: JoinSet<(PartId, Epoch, End)>,
     routers: JoinSet<()>,
 }
@@ -41,7 +41,7 @@ pub(crate) struct Session<'m> {
 impl<'m> Session<'m> {
     pub(crate) fn new(member: &'m mut Member, generation: u64, connection: Arc<Connection>) -> Self {
         let presence = Presence::new(&member.reads.instance, member.shared.options.member);
-        Self { member, generation, connection, presence, voice: None, parts: JoinSet::new(), routers: JoinSet::new() }
+        Self { member, generation, connection, presence, voice: Voice::default(), parts: JoinSet::new(), routers: JoinSet::new() }
     }
 
     /// Works until something ends it.
@@ -153,29 +153,12 @@ impl<'m> Session<'m> {
         self.member.shared.ask("let the members of a group hear each other", begun).await.map(Some)
     }
 
-    /// Tells the other members. Nobody waits for it, and what fails is said again.
+    /// Tells the other members.
     async fn say(&mut self, word: Word) {
-        if self.member.reads.broadcast {
-            return;
-        }
         let reads = &self.member.reads;
-        let exchange = names::members(reads.topics[0].0.as_str(), &reads.group);
-        let publishing = &self.member.shared.publishing;
-        let Ok((generation, connection)) = publishing.connection() else { return };
-        let said = async {
-            let present = self.voice.take().filter(|(of, channel)| *of == generation && channel.status().connected());
-            let channel = match present {
-                Some((_, channel)) => channel,
-                None => connection.create_channel().await?,
-            };
-            let payload = word.write(&reads.instance);
-            let options = BasicPublishOptions::default();
-            channel.basic_publish(exchange.into(), "".into(), options, payload.as_bytes(), BasicProperties::default()).await?;
-            Ok::<_, lapin::Error>(channel)
-        };
-        // A connection that is blocked takes it when it can.
-        if let Ok(Ok(channel)) = tokio::time::timeout(LISTEN, said).await {
-            self.voice = Some((generation, channel));
+        if !reads.broadcast {
+            let exchange = names::members(reads.topics[0].0.as_str(), &reads.group);
+            self.voice.say(&self.member.shared.publishing, exchange, word.write(&reads.instance)).await;
         }
     }
 
