@@ -32,7 +32,7 @@ pub(crate) struct Part {
     pub(crate) held: Option<Held>,
     /// What is in hand, for whoever asks how far the group is behind.
     pub(crate) hands: Arc<Hands>,
-    /// Up to where it was seen when it was given back.
+    /// Up to where it was seen when it was given back or lost.
     pub(crate) left_at: Option<(u64, u64)>,
     /// What may be out that cannot be sent to us.
     pub(crate) doubt: Doubt,

@@ -84,7 +84,8 @@ fn seen(left_at: Option<(u64, u64)>, stream: &Stream, info: &Info) -> Seen {
     seen
 }
 
-/// Recovers a partition that was just won. What is out is asked for over `pulls`.
+/// Recovers a partition that was just won. What is out is asked for over `pulls`. `left_at` is up to where we have seen it ourselves, if
+/// we had it before: who loses the connection cannot keep that.
 pub(crate) async fn recover(
     link: &Link,
     pulls: &Arc<Link>,
@@ -92,6 +93,7 @@ pub(crate) async fn recover(
     durable: Durable<'_>,
     place: &str,
     doubt: Doubt,
+    left_at: Option<(u64, u64)>,
 ) -> Result<Recovered, Error> {
     let text = || text_of(&durable);
     let name = durable.name();
@@ -103,7 +105,8 @@ pub(crate) async fn recover(
         let info = stream.consumer_info(&name).await.map_err(|error| failure::of(text(), error))?;
         Ok((answers, stream, info))
     };
-    let ((answers, stream, info), kept, left_at) = tokio::try_join!(looked, store.kept(place), store.seen(place))?;
+    let ((answers, stream, info), kept, others) = tokio::try_join!(looked, store.kept(place), store.seen(place))?;
+    let left_at = left_at.into_iter().chain(others).max_by_key(|(upto, count)| (*count, *upto));
     let seen = seen(left_at, &stream, &info);
     let mut recovered =
         Recovered { inbox: inbox.clone(), answers, pending: BTreeMap::new(), kept, seen, gone: Vec::new(), over: pulls.clone() };

@@ -84,6 +84,27 @@ impl Session<'_> {
     }
 }
 
+impl Reader {
+    /// Leaves when nothing is ours any more: says up to where we have seen what was, if the connection is there again in time.
+    pub(super) async fn farewell(&mut self) {
+        let (link, mut up) = (self.link.clone(), self.link.up.clone());
+        let seen = self.parts.iter_mut().filter_map(|part| Some((part.place.clone(), part.left_at.take()?)));
+        let seen: Vec<_> = seen.collect();
+        let said = async {
+            while !link.is_up() && up.changed().await.is_ok() {}
+            keep_seen(&self.store, seen).await;
+            for member in &self.former {
+                if let Err(error) = self.store.leave(&self.scope, member).await {
+                    tracing::debug!(%error, "a member could not say that it leaves");
+                }
+            }
+        };
+        if timeout_at(Instant::now() + link.options.timeout, said).await.is_err() {
+            tracing::warn!("NATS did not answer in time; what was ours is free when the lease is over");
+        }
+    }
+}
+
 /// Whether a group has settled everything up to `mark` of a partition.
 async fn is_done(link: &Link, group: &str, topic: &Topic, partition: u32, mark: u64) -> Result<bool, Error> {
     let info = consumers::consumer(link, group, topic, partition).await?;

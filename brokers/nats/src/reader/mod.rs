@@ -101,6 +101,9 @@ impl Reader {
                 backoff.reset();
             }
             if let Some(done) = self.wait(backoff.failed()).await {
+                if done.is_some() && !self.spec.alone {
+                    self.farewell().await;
+                }
                 break done;
             }
         };

@@ -152,13 +152,15 @@ impl Session<'_> {
             part.no_hands();
             // If the connection is lost meanwhile, something of what a former owner left may be the reason.
             let doubt = std::mem::replace(&mut part.doubt, Doubt::Everything);
-            let (topic, partition, place) = (part.topic.clone(), part.partition, part.place.clone());
+            let (topic, partition, place, left_at) = (part.topic.clone(), part.partition, part.place.clone(), part.left_at);
             let (link, pulls) = (self.link.clone(), self.pulls.clone());
             let (store, index) = (self.reader.store.clone(), *index);
             let (group, start, lasts) = (spec.group.clone(), spec.start, spec.lasts());
             async move {
                 let durable = Durable { group: &group, topic: &topic, partition, start, lasts };
-                takeover::recover(&link, &pulls, &store, durable, &place, doubt).await.map(|recovered| (index, recovered))
+                takeover::recover(&link, &pulls, &store, durable, &place, doubt, left_at)
+                    .await
+                    .map(|recovered| (index, recovered))
             }
         });
         try_join_all(each.collect::<Vec<_>>())
