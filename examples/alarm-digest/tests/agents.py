@@ -97,7 +97,7 @@ def main():
             if count % 20 == 0:
                 ask(dice.choice(everybody))
     print(json.dumps({"published": len(changes)}), flush=True)
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 600
     while True:
         for user in everybody:
             ask(user)
