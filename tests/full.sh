@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The full tier: everything that is tested, with everything that it needs.
 #
-# What runs on servers waits more than it computes. So three lanes run side by side, once what they need is built; each writes to
+# What runs on servers waits more than it computes. So lanes run side by side, once what they need is built; each writes to
 # target/full/, where it is read while it goes on, is printed when all have ended, and stops at the step that fails.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -53,7 +53,7 @@ real_time() {
     step cargo test -p alarm-digest --features kafka,nats,redis,rabbitmq,postgres --test brokers --test replicas --test stores
 }
 
-# What compiles, as a user does, apart from the workspace, for other systems, or with other features. It gives way to what counts seconds.
+# What compiles for other systems, with other compilers or with other features. It gives way to what counts seconds.
 compilers() {
     renice -n 10 -p $BASHPID >/dev/null
     # The texts of the compiler are those of one of its versions.
@@ -65,6 +65,12 @@ compilers() {
     step tests/targets.sh
     step cargo test --manifest-path tests/interop/Cargo.toml
     step tests/features.sh
+}
+
+# The same for whoever uses what is built, and for who reads: when the brokers are through, the machine has room for it.
+users() {
+    renice -n 10 -p $BASHPID >/dev/null
+    tail --pid="${running[brokers]}" -f /dev/null
     step tests/outside.sh
     step book/build.sh
 }
@@ -78,7 +84,7 @@ wait $installing || { cat "$logs/install.log" && exit 1; }
 step cargo test $(adapters) --no-run
 
 declare -A running
-for lane in brokers real_time compilers; do
+for lane in brokers real_time compilers users; do
     "$lane" >"$logs/$lane.log" 2>&1 &
     running[$lane]=$!
 done
