@@ -1,4 +1,4 @@
-//! Processes of one group on a real server, which are killed in turn and told to stop.
+//! Processes of one group on a real server, which are told to stop, killed in turn and frozen, and whose server falls.
 
 use std::process::ExitCode;
 

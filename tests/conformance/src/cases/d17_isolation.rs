@@ -20,9 +20,9 @@ pub(super) async fn d17_a_slow_handler_blocks_no_other(lab: Lab) -> CaseResult {
         app.publish(topic, &notes(500, 100)).await?;
     }
     app.publish(other, &notes(100, 10)).await?;
-    lab.wait(lab.ms(5000)).await;
-    check_eq!(lab.calls().of_handler("beside").done().len(), 1000, "what a handler of the same topic has done");
-    check_eq!(lab.calls().of_handler("within").done().len(), 100, "what a handler of the same group has done");
+    lab.until("a handler of the same topic is done", || lab.calls().of_handler("beside").done().len() == 1000).await?;
+    lab.until("a handler of the same group is done", || lab.calls().of_handler("within").done().len() == 100).await?;
+    lab.until("the slow one runs what it may", || lab.calls().of_handler("slow").len() >= 16).await?;
     check_eq!(app.status("slow").await?.running, 16, "what the slow one runs");
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Processes of one group that share the work on a real server, while they are killed in turn and told to stop.
+//! Processes of one group that share the work on a real server, while they are told to stop, killed in turn and frozen, and while the
+//! server falls.
 //!
 //! The program is also the process: it starts itself with other arguments, see [`Processes::run`].
 
@@ -15,6 +16,7 @@ use convoke_core::broker::OpenBroker;
 use crate::Kind;
 use log::Log;
 use scene::Scene;
+use worker::{CONCURRENCY, Worker};
 
 /// What a group of processes goes through, on servers of one kind.
 #[derive(Debug)]
@@ -23,13 +25,14 @@ pub struct Processes {
     open: OpenBroker,
     options: Vec<String>,
     repeats: u64,
+    after_a_fall: Option<u64>,
 }
 
 impl Processes {
     /// Opens the broker of this kind by this function.
     #[must_use]
     pub fn new(kind: Kind, open: OpenBroker) -> Self {
-        Self { kind, open, options: Vec::new(), repeats: 32 }
+        Self { kind, open, options: Vec::new(), repeats: 32, after_a_fall: None }
     }
 
     /// Opens it with this option in the URL, as in `lease=2s`: leases and time-outs should be short.
@@ -44,6 +47,14 @@ impl Processes {
     #[must_use]
     pub fn repeats(mut self, repeats: u64) -> Self {
         self.repeats = repeats;
+        self
+    }
+
+    /// How many messages may be done again when the server falls: by default what two processes may do again. A server that had not everything
+    /// on its disk has forgotten what was settled last.
+    #[must_use]
+    pub fn repeats_after_a_fall(mut self, repeats: u64) -> Self {
+        self.after_a_fall = Some(repeats);
         self
     }
 
@@ -66,9 +77,11 @@ impl Processes {
             };
         }
         let wanted = std::env::args().nth(1).filter(|argument| !argument.starts_with('-')).unwrap_or_default();
-        let scenes: [(&str, BoxFuture<'_, String>); 2] = [
+        let scenes: [(&str, BoxFuture<'_, String>); 4] = [
             ("a process that is told to stop loses and repeats nothing", Box::pin(self.ended())),
             ("processes that are killed in turn lose nothing", Box::pin(self.killed_in_turn())),
+            ("a process that was frozen starts nothing that another has taken over", Box::pin(self.frozen())),
+            ("a server that falls and comes back loses nothing", Box::pin(self.fallen())),
         ];
         for (what, scene) in scenes.into_iter().filter(|(what, _)| what.contains(&wanted)) {
             let begun = Instant::now();
@@ -78,9 +91,7 @@ impl Processes {
     }
 
     async fn ended(&self) -> String {
-        let mut scene = Scene::new(self, "ended").await;
-        let (mut first, _second) = (scene.worker(), scene.worker());
-        scene.feed("both work", |scene| scene.work_since(0, ["1", "2"], 20)).await;
+        let (mut scene, mut first, _second) = self.both_work("ended").await;
         scene.publish(100).await;
         first.signal("-TERM");
         let status = first.ended().await;
@@ -91,12 +102,10 @@ impl Processes {
 
     async fn killed_in_turn(&self) -> String {
         const TURNS: u64 = 3;
-        let mut scene = Scene::new(self, "killed").await;
-        let (mut old, mut new) = (scene.worker(), scene.worker());
+        let (mut scene, mut old, mut new) = self.both_work("killed").await;
         let mut mark = 0;
         for _turn in 0..TURNS {
-            let names = [old.name.clone(), new.name.clone()];
-            scene.feed("both work", |scene| scene.work_since(mark, names.each_ref().map(String::as_str), 20)).await;
+            scene.feed("both work", |scene| scene.work_since(mark, [&old, &new], 20)).await;
             let calm = Instant::now();
             scene.feed("the group is calm", |_| calm.elapsed() > Duration::from_secs(1)).await;
             mark = scene.lines().len();
@@ -105,5 +114,39 @@ impl Processes {
             (old, new) = (new, scene.worker());
         }
         scene.check(TURNS * self.repeats).await
+    }
+
+    async fn frozen(&self) -> String {
+        let (mut scene, first, second) = self.both_work("frozen").await;
+        scene.publish(200).await;
+        first.signal("-STOP");
+        scene.publish(200).await;
+        scene.all_done().await;
+        let mark = scene.lines().len();
+        first.signal("-CONT");
+        scene.feed("both work again", |scene| scene.work_since(mark, [&first, &second], 5)).await;
+        scene.all_done().await;
+        let late = scene.begun_behind(mark, &first, &second);
+        // What it had looked at already, and was about to begin when it was frozen, it begins.
+        assert!(late.len() <= CONCURRENCY as usize, "after it was frozen, a process began what another had begun: {late:?}");
+        scene.check(self.repeats).await
+    }
+
+    async fn fallen(&self) -> String {
+        let (mut scene, _first, _second) = self.both_work("fallen").await;
+        scene.publish(1000).await;
+        // What is confirmed is on the disk of a server that writes once a second, too.
+        let calm = Duration::from_secs(2);
+        tokio::time::sleep(calm).await;
+        scene.server_falls().await;
+        scene.check(self.after_a_fall.unwrap_or(2 * self.repeats)).await
+    }
+
+    /// A scene with two processes at work.
+    async fn both_work(&self, name: &str) -> (Scene, Worker, Worker) {
+        let mut scene = Scene::new(self, name).await;
+        let (first, second) = (scene.worker(), scene.worker());
+        scene.feed("both work", |scene| scene.work_since(0, [&first, &second], 20)).await;
+        (scene, first, second)
     }
 }

@@ -57,10 +57,25 @@ impl Scene {
     }
 
     /// Whether each of these has begun so many messages since there were `mark` lines.
-    pub(super) fn work_since(&self, mark: usize, names: [&str; 2], calls: usize) -> bool {
+    pub(super) fn work_since(&self, mark: usize, workers: [&Worker; 2], calls: usize) -> bool {
         let lines = self.lines();
-        let begun = |name: &str| lines[mark..].iter().filter(|line| line.begin && line.name == name).count();
-        names.iter().all(|name| begun(name) >= calls)
+        let begun = |worker: &Worker| lines[mark..].iter().filter(|line| line.begin && line.name == worker.name).count();
+        workers.into_iter().all(|worker| begun(worker) >= calls)
+    }
+
+    /// What one has begun since there were `mark` lines, though the other had begun it before.
+    pub(super) fn begun_behind(&self, mark: usize, one: &Worker, other: &Worker) -> Vec<u64> {
+        let lines = self.lines();
+        let before = |until: usize, number| {
+            lines[..until].iter().any(|line| line.begin && line.name == other.name && line.number == number)
+        };
+        let begun = lines.iter().enumerate().skip(mark).filter(|(_, line)| line.begin && line.name == one.name);
+        begun.filter(|(at, line)| before(*at, line.number)).map(|(_, line)| line.number).collect()
+    }
+
+    /// Kills the server, and starts it on what it has left.
+    pub(super) async fn server_falls(&self) {
+        self.server.restart().await.unwrap_or_else(|stop| panic!("{stop}"));
     }
 
     /// Publishes some more.

@@ -19,6 +19,9 @@ use super::log::Log;
 pub(super) const WORK: &str = "numbers";
 pub(super) const DONE: &str = "done";
 
+/// How many messages a process works at, at a time.
+pub(super) const CONCURRENCY: u32 = 4;
+
 /// How long each message takes.
 const TAKES: Duration = Duration::from_millis(20);
 
@@ -56,7 +59,7 @@ pub(super) async fn work(open: OpenBroker, url: &str, log: Log) -> Result<(), Er
     let describe = |signature: &mut Signature| signature.inputs.push(Number::DEF);
     let def = HandlerDef::new("work", describe, || BoxHandler::new(handler_fn(run)), here());
     let mut options = HandlerOptions::new();
-    (options.group, options.concurrency) = (Some("workers"), 4);
+    (options.group, options.concurrency) = (Some("workers"), CONCURRENCY);
     let mut registry = Registry::default();
     registry.events = vec![Number::DEF, Box::leak(Box::new(EventDef::new::<Number>(DONE, here()).keyed()))];
     registry.handlers = vec![Box::leak(Box::new(def.options(options)))];
