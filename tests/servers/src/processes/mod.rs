@@ -25,14 +25,13 @@ pub struct Processes {
     open: OpenBroker,
     options: Vec<String>,
     repeats: u64,
-    after_a_fall: Option<u64>,
 }
 
 impl Processes {
     /// Opens the broker of this kind by this function.
     #[must_use]
     pub fn new(kind: Kind, open: OpenBroker) -> Self {
-        Self { kind, open, options: Vec::new(), repeats: 32, after_a_fall: None }
+        Self { kind, open, options: Vec::new(), repeats: 32 }
     }
 
     /// Opens it with this option in the URL, as in `lease=2s`: leases and time-outs should be short.
@@ -42,19 +41,11 @@ impl Processes {
         self
     }
 
-    /// How many messages may be done again for each process that dies: what ran, and what was done and not settled yet. By default 32,
-    /// since a busy machine settles later.
+    /// How many messages may be done again for each process that dies, and for each that is at work when the server dies: what ran, and what
+    /// was done and not settled yet. By default 32, since a busy machine settles later.
     #[must_use]
     pub fn repeats(mut self, repeats: u64) -> Self {
         self.repeats = repeats;
-        self
-    }
-
-    /// How many messages may be done again when the server falls: by default what two processes may do again. A server that had not everything
-    /// on its disk has forgotten what was settled last.
-    #[must_use]
-    pub fn repeats_after_a_fall(mut self, repeats: u64) -> Self {
-        self.after_a_fall = Some(repeats);
         self
     }
 
@@ -135,11 +126,8 @@ impl Processes {
     async fn fallen(&self) -> String {
         let (mut scene, _first, _second) = self.both_work("fallen").await;
         scene.publish(1000).await;
-        // What is confirmed is on the disk of a server that writes once a second, too.
-        let calm = Duration::from_secs(2);
-        tokio::time::sleep(calm).await;
         scene.server_falls().await;
-        scene.check(self.after_a_fall.unwrap_or(2 * self.repeats)).await
+        scene.check(2 * self.repeats).await
     }
 
     /// A scene with two processes at work.
