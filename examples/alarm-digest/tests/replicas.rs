@@ -7,7 +7,7 @@ mod common;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use alarm_digest::store::Sqlite;
@@ -18,6 +18,8 @@ use convoke_servers::{Kind, Server};
 use serde_json::Value;
 
 const CHILD: &str = "ALARM_DIGEST_REPLICA";
+/// Without the agents there is nothing that it could say.
+const PATIENCE: Duration = Duration::from_secs(300);
 const POINTS: [Point; 4] = [Point::BeforePersist, Point::BeforePublish, Point::AfterPublish, Point::BeforeAck];
 
 /// A replica: this program once more, with the place of its state, and where it is to stop if at all.
@@ -46,7 +48,7 @@ fn replica() {
 }
 
 /// Is killed with the test.
-struct Replica(Child, std::io::Lines<BufReader<std::process::ChildStdout>>);
+struct Replica(Child, mpsc::Receiver<String>);
 
 impl Replica {
     fn start(url: &str, place: &Path, point: Option<usize>) -> Self {
@@ -54,15 +56,22 @@ impl Replica {
         let mut command = Command::new(std::env::current_exe().expect("this program"));
         command.args(["--exact", "replica", "--nocapture"]).env(CHILD, told).env("CONVOKE_BROKER", url).stdout(Stdio::piped());
         let mut child = command.spawn().expect("a replica");
-        let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-        let mut replica = Self(child, lines);
+        let said = BufReader::new(child.stdout.take().expect("its output")).lines();
+        let (heard, lines) = mpsc::channel();
+        std::thread::spawn(move || said.map_while(Result::ok).try_for_each(|line| heard.send(line)));
+        let replica = Self(child, lines);
         replica.hears("said: started");
         replica
     }
 
-    fn hears(&mut self, word: &str) {
-        let heard = self.1.by_ref().map_while(Result::ok).any(|line| line.contains(word));
-        assert!(heard, "a replica ended before it said `{word}`");
+    /// Waits until it says this.
+    fn hears(&self, word: &str) {
+        loop {
+            let line = self.1.recv_timeout(PATIENCE);
+            if line.unwrap_or_else(|error| panic!("a replica does not say `{word}`: {error}")).contains(word) {
+                return;
+            }
+        }
     }
 
     /// `kill -9`.
