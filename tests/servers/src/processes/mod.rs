@@ -25,13 +25,14 @@ pub struct Processes {
     open: OpenBroker,
     options: Vec<String>,
     repeats: u64,
+    falls: Result<(), &'static str>,
 }
 
 impl Processes {
     /// Opens the broker of this kind by this function.
     #[must_use]
     pub fn new(kind: Kind, open: OpenBroker) -> Self {
-        Self { kind, open, options: Vec::new(), repeats: 32 }
+        Self { kind, open, options: Vec::new(), repeats: 32, falls: Ok(()) }
     }
 
     /// Opens it with this option in the URL, as in `lease=2s`: leases and time-outs should be short.
@@ -46,6 +47,13 @@ impl Processes {
     #[must_use]
     pub fn repeats(mut self, repeats: u64) -> Self {
         self.repeats = repeats;
+        self
+    }
+
+    /// The server does not fall in this test, and why: it is said each time.
+    #[must_use]
+    pub fn without_a_fall(mut self, why: &'static str) -> Self {
+        self.falls = Err(why);
         self
     }
 
@@ -124,6 +132,9 @@ impl Processes {
     }
 
     async fn fallen(&self) -> String {
+        if let Err(why) = self.falls {
+            return format!("not tried: {why}");
+        }
         let (mut scene, _first, _second) = self.both_work("fallen").await;
         scene.publish(1000).await;
         scene.server_falls().await;
