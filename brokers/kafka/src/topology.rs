@@ -173,32 +173,36 @@ impl Kafka {
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
         let (mut created, deadline) = (Vec::new(), Instant::now() + PATIENCE);
         let said = wanted.iter().any(|(_, wanted)| wanted.replication.is_some());
-        loop {
-            let answers = admin.create_topics(&topics, &options).await;
-            let answers = answers.map_err(|error| errors::error("the Kafka brokers do not create topics", &error))?;
-            let mut early = false;
-            for answer in answers {
-                match answer {
-                    Ok(name) => created.push(name),
-                    // Another process was faster.
-                    Err((_, Code::TopicAlreadyExists)) => {}
-                    // A broker that has just started answers before anything may be put on it.
-                    Err((_, Code::InvalidReplicationFactor)) if !said && Instant::now() < deadline => early = true,
-                    Err((name, code)) => {
-                        let text = format!(
-                            "the Kafka brokers do not create the topic `{name}`; see its number of partitions and replicas, or create it beforehand"
-                        );
-                        let kind = errors::kind(Some(code));
-                        return Err(Error::new(kind, text).with_source(Cause(code)));
+        let created = async {
+            loop {
+                let answers = admin.create_topics(&topics, &options).await;
+                let answers = answers.map_err(|error| errors::error("the Kafka brokers do not create topics", &error))?;
+                let mut early = false;
+                for answer in answers {
+                    match answer {
+                        Ok(name) => created.push(name),
+                        // Another process was faster.
+                        Err((_, Code::TopicAlreadyExists)) => {}
+                        // A broker that has just started answers before anything may be put on it.
+                        Err((_, Code::InvalidReplicationFactor)) if !said && Instant::now() < deadline => early = true,
+                        Err((name, code)) => {
+                            let text = format!(
+                                "the Kafka brokers do not create the topic `{name}`; see its number of partitions and replicas, or create it beforehand"
+                            );
+                            let kind = errors::kind(Some(code));
+                            return Err(Error::new(kind, text).with_source(Cause(code)));
+                        }
                     }
                 }
+                if !early {
+                    return Ok(created);
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
             }
-            if !early {
-                drop_aside(admin);
-                return Ok(created);
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
         }
+        .await;
+        drop_aside(admin);
+        created
     }
 
     pub(crate) async fn delete(&self, topic: &Topic) -> Result<(), Error> {

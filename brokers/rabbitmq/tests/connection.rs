@@ -32,6 +32,14 @@ async fn with_topic(proxy: &Proxy, topic: &str) -> Result<RabbitMq, Stop> {
     Ok(broker)
 }
 
+/// A connection with this option to a topic that is there, and the proxy through which it goes.
+async fn opened_with(option: &str, topic: &str) -> Result<(Proxy, RabbitMq), Stop> {
+    let proxy = server().await?.proxy().await?;
+    with_topic(&proxy, topic).await?.close(WITHIN).await;
+    let broker = connect(&format!("{}?{option}", proxy.url())).await?;
+    Ok((proxy, broker))
+}
+
 async fn publish(broker: &RabbitMq, topic: &str, payload: &str) -> PublishOutcome {
     let message = Message::builder(topic).key("k").payload(payload.to_owned()).build();
     broker.publish(vec![Outgoing::new(message)]).await.pop().unwrap()
@@ -63,10 +71,8 @@ async fn a_publish_is_answered_soon_after_the_connection_is_cut_and_taken_when_i
 
 #[tokio::test]
 async fn a_publish_whose_confirmation_does_not_come_is_unknown_and_never_a_guess() -> Result<(), Stop> {
-    let proxy = server().await?.proxy().await?;
     let topic = "connection.silence";
-    with_topic(&proxy, topic).await?.close(WITHIN).await;
-    let broker = connect(&format!("{}?confirm=2s", proxy.url())).await?;
+    let (proxy, broker) = opened_with("confirm=2s", topic).await?;
     assert!(matches!(publish(&broker, topic, "1").await, PublishOutcome::Confirmed(_)));
     proxy.stall(Side::Answers);
     let begun = Instant::now();
@@ -99,10 +105,8 @@ async fn a_start_that_cannot_be_says_why() -> Result<(), Stop> {
 /// What was published is answered for; only the farewell is left, and nobody is there to answer it.
 #[tokio::test]
 async fn closing_does_not_wait_for_the_farewell_of_a_server_that_says_nothing() -> Result<(), Stop> {
-    let proxy = server().await?.proxy().await?;
     let topic = "connection.farewell";
-    with_topic(&proxy, topic).await?.close(WITHIN).await;
-    let broker = connect(&format!("{}?heartbeat=1s", proxy.url())).await?;
+    let (proxy, broker) = opened_with("heartbeat=1s", topic).await?;
     assert!(matches!(publish(&broker, topic, "1").await, PublishOutcome::Confirmed(_)));
     proxy.stall(Side::Answers);
     let (begun, within) = (Instant::now(), Duration::from_secs(60));
@@ -116,10 +120,8 @@ async fn closing_does_not_wait_for_the_farewell_of_a_server_that_says_nothing() 
 /// The client would close the channel of a word that is given up before it sends the word, and the server then ends the connection.
 #[tokio::test]
 async fn a_flood_that_holds_up_what_a_member_says_loses_no_connection() -> Result<(), Stop> {
-    let proxy = server().await?.proxy().await?;
     let topic = "connection.flood";
-    with_topic(&proxy, topic).await?.close(WITHIN).await;
-    let broker = connect(&format!("{}?member=1s", proxy.url())).await?;
+    let (proxy, broker) = opened_with("member=1s", topic).await?;
     let mut subscription = broker.subscribe(SubscribeSpec::new("all", vec![topic.into()])).await?;
     let event = poll_fn(|cx| subscription.events.as_mut().poll_next(cx)).await;
     assert!(matches!(event, Some(SubscriptionEvent::Assigned { .. })), "{event:?}");

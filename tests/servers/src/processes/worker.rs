@@ -20,7 +20,7 @@ pub(super) const WORK: &str = "numbers";
 pub(super) const DONE: &str = "done";
 
 /// How many messages a process works at, at a time.
-pub(super) const CONCURRENCY: u32 = 4;
+const CONCURRENCY: u32 = 4;
 
 /// How long each message takes.
 const TAKES: Duration = Duration::from_millis(20);
